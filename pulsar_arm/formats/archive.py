@@ -1,0 +1,267 @@
+"""Read and write what distributions come as: tarballs (plain or gzip) and folders, as one stream of members.
+
+Nothing is unpacked: a member's content is given once, in the order of the archive. What would be
+unsafe to unpack (an escaping path, a device) is told by `unsafe`, and left to the caller to judge.
+"""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import queue
+import stat
+import tarfile
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, BinaryIO, Literal, cast
+
+from zlib_ng import gzip_ng, zlib_ng
+
+from pulsar_arm.errors import InputError
+
+Kind = Literal["file", "dir", "symlink", "hardlink", "special"]
+GZIP_MAGIC = b"\x1f\x8b"
+ZIP_MAGICS = (b"PK\x03\x04", b"PK\x05\x06")
+_CHUNK = 1 << 20
+_GZIP_LEVEL = 1
+# What the readers raise on bytes that are damaged.
+_DAMAGE: tuple[type[Exception], ...] = (
+    tarfile.TarError,
+    cast("type[Exception]", zlib_ng.error),
+    gzip_ng.BadGzipFile,
+    EOFError,
+    ValueError,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One member of a tarball or folder."""
+
+    path: str
+    """As written, without a leading `./`; a folder's has no trailing slash."""
+    kind: Kind
+    mode: int
+    """Permission bits."""
+    size: int = 0
+    mtime: int = 0
+    """Seconds since 1970."""
+    link: str = ""
+    """A symbolic link's target as written, or the path of the member a hard link repeats."""
+    uid: int = 0
+    gid: int = 0
+    uname: str = ""
+    gname: str = ""
+
+
+Content = tuple[Member, IO[bytes] | None]
+
+
+def unsafe(member: Member) -> str | None:
+    """Why this member must not be unpacked, or None when it may be."""
+    if member.kind == "special":
+        return "it is a device, fifo or socket"
+    if _escapes(member.path):
+        return "its path leads outside the archive"
+    if member.kind == "hardlink" and _escapes(member.link):
+        return f"it is a hard link to {member.link}, outside the archive"
+    if member.kind == "symlink":
+        target = posixpath.join(posixpath.dirname(member.path), member.link)
+        if member.link.startswith("/") or _escapes(posixpath.normpath(target)):
+            return f"it is a symbolic link to {member.link}, outside the archive"
+    return None
+
+
+def _escapes(path: str) -> bool:
+    return path.startswith("/") or ".." in path.split("/")
+
+
+def read_tar(path: Path, advance: Callable[[int], None] | None = None) -> Iterator[Content]:
+    """Every member of a tarball in its order, a file with its content (to be read before the next).
+
+    gzip is found by its magic bytes and inflated in a thread of its own, which leaves the reader a
+    second processor. `advance` is told the compressed bytes read. InputError where the archive is
+    damaged or ends early; the members before that have been given.
+    """
+    with closing(_Prefetch(path, advance)) as stream:
+        try:
+            with tarfile.open(fileobj=cast("BinaryIO", stream), mode="r|", bufsize=_CHUNK) as tar:
+                count = 0
+                for info in tar:
+                    count += 1
+                    content = tar.extractfile(info) if info.isreg() else None
+                    yield _member(info), cast("IO[bytes]", _Guarded(content, path)) if content else None
+                    vars(tar)["members"].clear()  # a stream never goes back, yet tarfile would keep them
+            stream.drain()
+            if count == 0 or stream.total % tarfile.BLOCKSIZE:
+                raise InputError(f"{path} is not a whole tar archive: it ends in the middle of a member.")
+        except _DAMAGE as error:
+            raise InputError(f"{path} is damaged or cut off: {error or type(error).__name__}.") from error
+
+
+def read_directory(top: Path) -> Iterator[Content]:
+    """Every member of a folder, sorted by path; a file's content is opened when it is yielded.
+
+    Links are told, never followed. InputError where a folder or file cannot be read.
+    """
+    try:
+        for folder, names, files in os.walk(top, onerror=_raise):
+            names.sort()
+            links = [name for name in names if (Path(folder) / name).is_symlink()]
+            for name in sorted([*files, *names]):
+                path = Path(folder) / name
+                member = _from_stat(path, path.relative_to(top).as_posix())
+                if member.kind == "file":
+                    with path.open("rb") as content:
+                        yield member, content
+                else:
+                    yield member, None
+            names[:] = [name for name in names if name not in links]
+    except OSError as error:
+        raise InputError(f"{error.filename or top} cannot be read: {error.strerror}.") from error
+
+
+def _raise(error: OSError) -> None:
+    raise error
+
+
+@contextmanager
+def write_tar(path: Path) -> Iterator[Callable[[Member, IO[bytes] | None], None]]:
+    """A tarball being written: call what is yielded with each member; gzip by the suffix `gz`.
+
+    The bytes depend on the members alone: no time, name or host of the writing is kept.
+    """
+    with path.open("wb") as raw:
+        plain = not path.name.endswith(("gz", "gz.part"))
+        stream: IO[bytes] = raw if plain else _gzip_writer(raw)
+        with stream, tarfile.open(fileobj=stream, mode="w", format=tarfile.PAX_FORMAT) as tar:
+            yield lambda member, content: tar.addfile(_tar_info(member), content)
+
+
+def _gzip_writer(raw: IO[bytes]) -> IO[bytes]:
+    return cast("IO[bytes]", gzip_ng.GzipNGFile("", "wb", _GZIP_LEVEL, raw, mtime=0))  # type: ignore[no-untyped-call]
+
+
+class _Guarded:
+    """A member's content, whose damage is told like the archive's own."""
+
+    def __init__(self, content: IO[bytes], path: Path) -> None:
+        self._content = content
+        self._path = path
+
+    def read(self, size: int = -1) -> bytes:
+        try:
+            return self._content.read(size)
+        except _DAMAGE as error:
+            raise InputError(
+                f"{self._path} is damaged or cut off: {error or type(error).__name__}."
+            ) from error
+
+
+class _Prefetch:
+    """The plain bytes of a file, read (and inflated) ahead in a thread."""
+
+    def __init__(self, path: Path, advance: Callable[[int], None] | None) -> None:
+        self.total = 0
+        self._path = path
+        self._chunks: queue.Queue[bytes | Exception] = queue.Queue(maxsize=8)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._fill, args=(path, advance), daemon=True)
+        self._thread.start()
+
+    def read(self, _size: int = -1) -> bytes:
+        chunk = self._chunks.get()
+        if isinstance(chunk, bytes):
+            self.total += len(chunk)
+            return chunk
+        if isinstance(chunk, _DAMAGE):
+            said = str(chunk) or type(chunk).__name__
+            raise InputError(f"{self._path} is damaged or cut off: {said}.") from chunk
+        raise InputError(f"{self._path} cannot be read: {chunk}.") from chunk
+
+    def drain(self) -> None:
+        """Read to the end, so that a damaged tail and its checksum are seen."""
+        while self.read():
+            pass
+
+    def close(self) -> None:
+        self._stop.set()
+        while self._thread.is_alive():
+            try:
+                self._chunks.get(timeout=0.05)
+            except queue.Empty:
+                continue
+
+    def _fill(self, path: Path, advance: Callable[[int], None] | None) -> None:
+        try:
+            with path.open("rb") as raw:
+                zipped = raw.read(2) == GZIP_MAGIC
+                raw.seek(0)
+                stream = gzip_ng.open(raw) if zipped else raw  # type: ignore[no-untyped-call]
+                before = 0
+                while not self._stop.is_set():
+                    chunk = stream.read(_CHUNK)
+                    self._chunks.put(chunk)
+                    if advance:
+                        advance(raw.tell() - before)
+                        before = raw.tell()
+                    if not chunk:
+                        return
+        except (OSError, EOFError, ValueError, cast("type[Exception]", zlib_ng.error)) as error:
+            self._chunks.put(error)
+
+
+def _member(info: tarfile.TarInfo) -> Member:
+    kinds: tuple[tuple[bool, Kind], ...] = (
+        (info.isreg(), "file"),
+        (info.isdir(), "dir"),
+        (info.issym(), "symlink"),
+        (info.islnk(), "hardlink"),
+    )
+    return Member(
+        path=_clean(info.name),
+        kind=next((kind for is_it, kind in kinds if is_it), "special"),
+        mode=info.mode & 0o7777,
+        size=info.size,
+        mtime=int(info.mtime),
+        link=_clean(info.linkname) if info.islnk() else info.linkname,
+        uid=info.uid,
+        gid=info.gid,
+        uname=info.uname,
+        gname=info.gname,
+    )
+
+
+def _clean(name: str) -> str:
+    while name.startswith("./"):
+        name = name[2:]
+    return name.rstrip("/") or "."
+
+
+def _from_stat(path: Path, name: str) -> Member:
+    status = path.lstat()
+    kinds: dict[int, Kind] = {stat.S_IFREG: "file", stat.S_IFDIR: "dir", stat.S_IFLNK: "symlink"}
+    kind = kinds.get(stat.S_IFMT(status.st_mode), "special")
+    link = path.readlink().as_posix() if kind == "symlink" else ""
+    size = status.st_size if kind == "file" else 0
+    return Member(name, kind, stat.S_IMODE(status.st_mode), size, int(status.st_mtime), link)
+
+
+_TYPES = {
+    "file": tarfile.REGTYPE,
+    "dir": tarfile.DIRTYPE,
+    "symlink": tarfile.SYMTYPE,
+    "hardlink": tarfile.LNKTYPE,
+}
+
+
+def _tar_info(member: Member) -> tarfile.TarInfo:
+    info = tarfile.TarInfo(member.path)
+    info.type = _TYPES[member.kind]
+    info.mode, info.size, info.mtime = member.mode, member.size, member.mtime
+    info.linkname, info.uid, info.gid = member.link, member.uid, member.gid
+    info.uname, info.gname = member.uname, member.gname
+    return info

@@ -1,0 +1,127 @@
+"""Decide, for every gap and check, what will be done about it; nothing is touched (this is the dry run)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pulsar_arm.catalog import Catalog
+from pulsar_arm.patches import ClassPatch, Patch
+from pulsar_arm.scan import Gap, Inventory, PlatformCheck
+
+BLOCKING = ("fatal", "feature")
+"""Severities that must be resolved or tolerated before anything is written."""
+
+
+@dataclass(frozen=True, slots=True)
+class Replace:
+    """Put another jar in the place, and under the name, of one that stands on the class path."""
+
+    location: str
+    coordinate: str
+    sha256: str
+    """Of the replacement; checked when it is fetched."""
+    licence: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class PatchClass:
+    """Change one class in a jar."""
+
+    location: str
+    entry: str
+    patch: ClassPatch
+
+
+Action = Replace | PatchClass
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """Mended by these actions."""
+
+    actions: tuple[Action, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Tolerated:
+    """Left as it is, for a reason."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unresolved:
+    """Nothing is known against it."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What becomes of one gap or check."""
+
+    subject: Gap | PlatformCheck
+    outcome: Resolved | Tolerated | Unresolved
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """All verdicts on one source."""
+
+    inventory: Inventory
+    verdicts: tuple[Verdict, ...]
+
+    @property
+    def actions(self) -> tuple[Action, ...]:
+        """Everything that will be changed, in the order of the verdicts."""
+        resolved = [one.outcome for one in self.verdicts if isinstance(one.outcome, Resolved)]
+        return tuple(action for outcome in resolved for action in outcome.actions)
+
+    @property
+    def blocking(self) -> tuple[Verdict, ...]:
+        """Unresolved verdicts that matter: a port with one of them would fail its users."""
+        return tuple(
+            one
+            for one in self.verdicts
+            if isinstance(one.outcome, Unresolved) and one.subject.severity in BLOCKING
+        )
+
+
+def plan(inventory: Inventory, catalog: Catalog, patches: Sequence[Patch]) -> Plan:
+    """A verdict for every gap and check of an inventory; pure."""
+    verdicts = [Verdict(gap, _mend(gap, catalog)) for gap in inventory.gaps]
+    verdicts += [Verdict(check, _patch(check, patches)) for check in inventory.checks]
+    return Plan(inventory, tuple(verdicts))
+
+
+def _mend(gap: Gap, catalog: Catalog) -> Resolved | Tolerated | Unresolved:
+    override = catalog.get(gap.library)
+    if override is None:
+        return Unresolved(f"jar_overrides has no file for {gap.library}")
+    remedy = override.remedy(gap.scope, gap.version)
+    if remedy is None:
+        return Unresolved(
+            f"{override.path.name} has no remedy for version {gap.version or '(unknown)'} in {gap.scope}"
+        )
+    if remedy.action == "tolerate":
+        return Tolerated(remedy.why)
+    return Resolved(
+        tuple(
+            Replace(location, remedy.coordinate, remedy.sha256, remedy.licence, remedy.why)
+            for location in gap.locations
+        )
+    )
+
+
+def _patch(check: PlatformCheck, patches: Sequence[Patch]) -> Resolved | Unresolved:
+    known = [
+        one for one in patches if isinstance(one, ClassPatch) and one.class_name == check.class_name
+    ]
+    for patch in known:
+        if any(check.sha256 == revision.accepts for revision in patch.revisions):
+            return Resolved((PatchClass(check.location, check.entry, patch),))
+    if known:
+        return Unresolved(f"no patch knows the bytes of this class (SHA-256 {check.sha256})")
+    return Unresolved(f"patches has no file for {check.class_name}")
