@@ -60,7 +60,7 @@ def survey(image: Image) -> Survey:
                         )
                     elif not java_home and (found := _JVM.fullmatch(path)):
                         java_home = f"/{found['home']}"
-        except (tarfile.TarError, *DAMAGED) as error:
+        except DAMAGED as error:
             raise InputError(
                 f"The layer {layer.digest} is damaged: {error}; fetch the image again."
             ) from error

@@ -14,6 +14,7 @@ from typing import NoReturn
 import click
 
 from pulsar_arm import __version__, parts, report
+from pulsar_arm.build import Order
 from pulsar_arm.catalog import SEVERITIES, folder, load_catalog
 from pulsar_arm.engines import ENGINES
 from pulsar_arm.errors import PulsarArmError, UsageError
@@ -22,7 +23,7 @@ from pulsar_arm.host.maven import Repository
 from pulsar_arm.host.progress import Progress, Silent, Terminal
 from pulsar_arm.image import image_names
 from pulsar_arm.patches import load_patches
-from pulsar_arm.pipeline import DEFAULT_BASE, Order, Pipeline
+from pulsar_arm.pipeline import DEFAULT_BASE, Pipeline
 from pulsar_arm.plan import Plan
 from pulsar_arm.platforms import AARCH64, PLATFORMS, Platform, platform
 from pulsar_arm.verify import LEVELS, Level
@@ -297,11 +298,10 @@ def build(
         refresh=refresh,
         mirror=mirror,
     )
-    result = options.pipeline().build(order)
-    report.print_out([report.plan_table(plan) for plan in result.plans])
-    for built in result.images:
-        click.echo(f"{built.archive}  {built.reference}  {built.image.digest}")
-    click.echo(f"{result.receipt}\n{result.packages}")
+    delivered, plans = options.pipeline().build(order)
+    report.print_out([report.plan_table(plan) for plan in plans])
+    for one in delivered:
+        click.echo(f"{one.archive}  {one.reference}  {one.digest}")
 
 
 @cli.command(epilog=_example("pulsar-arm verify images/pulsar-2.6.0-linux-arm64.tar"))

@@ -118,7 +118,7 @@ def recognise(paths: Iterable[str], source: Source, sha256: str) -> Distribution
     paths = list(paths)
     if source.form == "zip":
         match = _NAR_VERSION.search(source.path.name)
-        kind: Kind = "connector" if source.path.suffix == ".nar" else "jar"
+        kind: Kind = "connector" if source.name.endswith(".nar") else "jar"
         return Distribution(kind, match[1] if match else "", source.name, sha256, "")
     root = _common_root(paths) if source.form == "tar" else ""
     inside = {path.removeprefix(root + "/") if root else path for path in paths}

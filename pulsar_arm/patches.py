@@ -172,8 +172,8 @@ def apply(patch: Patch, data: bytes) -> bytes:
             digest = hashlib.sha256(patched).hexdigest()
             if digest != revision.result:
                 raise CatalogError(
-                    f"{patch.path.name}: the patched file has SHA-256 {digest}, not the result {revision.result}; "
-                    "correct the edits or the result."
+                    f"{patch.path.name}: the patched file has SHA-256 {digest}, "
+                    f"not the result {revision.result}; correct the edits or the result."
                 )
             return patched
 

@@ -6,7 +6,6 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from rich import box
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -130,6 +129,11 @@ def receipt_json(ported: Ported) -> dict[str, Any]:
     }
 
 
+def receipts_json(parts: Iterable[Ported]) -> dict[str, Any]:
+    """The receipts of all parts of an image."""
+    return {"schema_version": SCHEMA_VERSION, "parts": [receipt_json(part) for part in parts]}
+
+
 def _verdict(verdict: Verdict) -> dict[str, Any]:
     subject, outcome = verdict.subject, verdict.outcome
     name = (
@@ -169,7 +173,7 @@ def dump(value: Any) -> str:
 def scan_table(plan: Plan) -> RenderableType:
     """The verdict first, then what breaks, worst first, then what could not be looked at."""
     inventory = plan.inventory
-    rows = _table("", "")
+    rows = _table(2)
     for verdicts in _alike(plan.verdicts):
         first = verdicts[0]
         mend = Text(f"-> {remedy(first) or 'no remedy is known'}", style="green" if remedy(first) else "bold")
@@ -184,7 +188,7 @@ def scan_table(plan: Plan) -> RenderableType:
 
 def plan_table(plan: Plan) -> RenderableType:
     """What a port does about each gap and check, worst first."""
-    rows = _table("", "", "")
+    rows = _table(3)
     for verdicts in _alike(plan.verdicts):
         first = verdicts[0]
         outcome = first.outcome
@@ -222,18 +226,21 @@ def _name(subject: Gap | PlatformCheck) -> str:
 
 def verification_table(verification: Verification) -> RenderableType:
     """The answer first, then a row for each check."""
-    table = _table("level", "subject", "outcome", "evidence")
+    rows = _table(3)
     for check in verification.checks:
-        style = {"passed": "green", "failed": "bold red"}.get(check.outcome, "yellow")
-        table.add_row(check.level, check.subject, Text(check.outcome, style=style), check.evidence)
+        outcome = Text(check.outcome, style="green" if check.outcome == "passed" else "bold red")
+        rows.add_row(outcome, check.level, Text(check.subject, style="bold"))
+        rows.add_row("", "", check.evidence)
     failed = sum(check.outcome == "failed" for check in verification.checks)
-    answer = "passes" if not failed else f"FAILS {failed} of its checks"
-    return Group(Text(f"{verification.subject} {answer} (level {verification.level})."), table)
+    count = len(verification.checks)
+    answer = f"passes all {count} checks" if not failed else f"FAILS {failed} of {count} checks"
+    return Group(Text(f"{verification.subject} {answer} (level {verification.level})."), rows)
 
 
 def _headline(inventory: Inventory) -> Text:
     distribution = inventory.distribution
-    name = " ".join(part for part in (distribution.kind, distribution.version) if part)
+    known = distribution.kind in ("pulsar", "offloaders") and distribution.version
+    name = f"{distribution.kind} {distribution.version}" if known else distribution.source
     counts = ", ".join(f"{count} {severity}" for severity, count in inventory.summary().items() if count)
     if not counts:
         return Text(f"{name}: nothing found that would break on {inventory.target.name}.")
@@ -242,10 +249,11 @@ def _headline(inventory: Inventory) -> Text:
     return Text(f"{name} {verdict} on {inventory.target.name} as it is: {counts}.")
 
 
-def _table(*names: str) -> Table:
-    table = Table(box=box.SIMPLE_HEAD if any(names) else None, pad_edge=False, show_header=any(names))
-    for number, name in enumerate(names):
-        table.add_column(name, overflow="fold", no_wrap=number == 0)
+def _table(columns: int) -> Table:
+    """Rows without lines; only the last column may be folded."""
+    table = Table(box=None, pad_edge=False, show_header=False)
+    for number in range(1, columns + 1):
+        table.add_column(overflow="fold", no_wrap=number < columns)
     return table
 
 

@@ -27,7 +27,7 @@ REQUIREMENT_CLASSES: Final = (
 
 _ARCH, _VENDOR, _SYSTEM = "os.arch", "java.vendor", "os.name"
 _NOBODY = "a machine that nobody has"
-# Far more than any of these classes needs (0.206 takes 4,000 steps), and a second at most for a hostile one.
+# Far more than these classes need (0.206 takes 1,400 steps), yet two seconds at most for a hostile one.
 _STEPS, _STRINGS, _DEPTH = 100_000, 80, 64
 
 

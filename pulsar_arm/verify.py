@@ -152,14 +152,11 @@ def _load(
                 library.write_bytes(content)
                 loaded = load_library(emulator, subject.root, library, search)
                 said = "; ".join(loaded.words)
-                needs = ", ".join(f"{name} from {path}" for name, path in loaded.resolved)
-                evidence = (
-                    said
-                    if not loaded.accepted
-                    else f"ld.so takes it with {needs}"
-                    if needs
-                    else "ld.so takes it"
+                needs = ", ".join(name for name, _path in loaded.resolved)
+                taken = (
+                    f"{emulator.description} the image's ld.so takes it, with {needs or 'no other library'}"
                 )
+                evidence = taken if loaded.accepted else said
                 seen[digest] = _check("load", native.location, loaded.accepted, evidence)
             known = seen[digest]
             yield Check("load", native.location, known.outcome, known.evidence)

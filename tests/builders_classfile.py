@@ -63,8 +63,7 @@ class MadeClass:
 
     def fill_pool(self, count: int) -> MadeClass:
         """Take so many indexes that later strings lie beyond what `ldc` reaches."""
-        for number in range(count):
-            self.constant(3, struct.pack(">i", number))
+        self.pool += [struct.pack(">Bi", 3, number) for number in range(count)]
         return self
 
     def attribute(self, name: str, content: bytes) -> bytes:

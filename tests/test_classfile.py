@@ -137,6 +137,22 @@ def test_code_that_is_longer_than_its_attribute_is_refused() -> None:
         read_class(made.build())
 
 
+def test_a_method_with_two_codes_is_refused() -> None:
+    made = MadeClass()
+    code = made.attribute("Code", struct.pack(">HHI", 1, 1, 1) + b"\xb1" + bytes(4))
+    made.methods.append(struct.pack(">HHHH", 1, made.utf8("m"), made.utf8("()V"), 2) + code + code)
+    with pytest.raises(InputError, match="method m has its code twice"):
+        read_class(made.build())
+
+
+def test_numbers_and_handles_that_code_loads_are_described() -> None:
+    made = MadeClass()
+    number = made.constant(3, struct.pack(">i", 99))
+    handle = made.constant(15, struct.pack(">BH", 6, made.member(10, "a/B.c:()V")))
+    made.method(METHOD, bytes([18, number, 18, handle, 0xB1]))
+    assert code_of(made.build()) == ["ldc 99", f"ldc handle #{handle}", "return"]
+
+
 def test_the_instruction_table_has_the_numbers_of_the_specification() -> None:
     known = {"nop": 0, "ldc": 18, "aload_0": 42, "pop": 87, "iinc": 132, "goto": 167, "tableswitch": 170}
     known |= {"getstatic": 178, "invokedynamic": 186, "athrow": 191, "wide": 196, "jsr_w": 201}
@@ -269,6 +285,18 @@ def test_an_edit_that_does_not_fit_is_refused(
 ) -> None:
     with pytest.raises(EditRefusedError, match=words):
         replace_instructions(a_class().build(), method, find, replace)
+
+
+def test_a_constant_pool_that_is_full_takes_nothing_more() -> None:
+    made = a_class()
+    made.fill_pool(65530 - len(made.pool))
+    with pytest.raises(EditRefusedError, match="the constant pool is full"):
+        replace_instructions(made.build(), METHOD, FIND, REPLACE)
+
+
+def test_a_string_too_long_for_a_constant_is_refused() -> None:
+    with pytest.raises(EditRefusedError, match="longer than 65535 bytes"):
+        replace_instructions(a_class().build(), METHOD, ['ldc "amd64"'], [f'ldc "{"x" * 70000}"'])
 
 
 def test_members_classes_and_numbers_can_be_assembled() -> None:

@@ -3,17 +3,18 @@ from __future__ import annotations
 import gzip
 import hashlib
 import os
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 from builders_oci import file, folder, hardlink, members_of, symlink, tar_of
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pulsar_arm.errors import HostError, InputError
 from pulsar_arm.formats.blob import LAYER_GZIP
 from pulsar_arm.formats.compress import BlobWriter
-from pulsar_arm.formats.layer import LayerEntry, link_duplicates, write_layer_blob
+from pulsar_arm.formats.layer import LayerEntry, link_duplicates, write_layer, write_layer_blob
 
 MIXED = (b"a script\n" * 50_000, os.urandom(700_000), b"", b"x" * 1_500_000)
 
@@ -78,6 +79,31 @@ def test_content_that_is_gone_is_told_with_its_place(tmp_path: Path) -> None:
         tar_of([file("a/b", tmp_path / "gone")])
 
 
+def test_content_is_streamed_from_disk(tmp_path: Path) -> None:
+    content = os.urandom(2_500_000)
+    (tmp_path / "jar").write_bytes(content)
+    assert tar_of([file("a", tmp_path / "jar")]) == tar_of([file("a", content)])
+    with pytest.raises(InputError, match=r"its content .* cannot be read"):
+        link_duplicates([file("a", tmp_path / "gone")])
+
+
+def test_content_that_is_a_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="cannot be read"):
+        tar_of([file("a", tmp_path)])
+
+
+def test_content_that_shrinks_meanwhile_is_refused(tmp_path: Path) -> None:
+    growing = tmp_path / "log"
+    growing.write_bytes(b"x" * 1000)
+
+    class Shrinks(list[bytes]):
+        def write(self, piece: bytes) -> None:
+            growing.write_bytes(b"")
+
+    with pytest.raises(InputError, match="changed while a was being written"):
+        write_layer([file("a", growing)], Shrinks())
+
+
 def test_equal_files_become_hard_links_of_the_first(tmp_path: Path) -> None:
     on_disk = tmp_path / "x"
     on_disk.write_bytes(b"same")
@@ -107,6 +133,7 @@ def test_a_blob_is_gzip_named_by_its_digest(tmp_path: Path, fast: bool) -> None:
         assert opened.read() == tar
 
 
+@settings(deadline=None, max_examples=25)
 @given(cuts=st.lists(st.integers(0, 2_500_000), max_size=5))
 def test_the_sizes_of_the_writes_do_not_show_in_the_blob(
     tmp_path_factory: pytest.TempPathFactory, cuts: list[int]
@@ -114,7 +141,7 @@ def test_the_sizes_of_the_writes_do_not_show_in_the_blob(
     content = bytes(range(256)) * 10_000
     edges = [0, *sorted(cuts), len(content)]
     with BlobWriter(tmp_path_factory.mktemp("blobs")) as writer:
-        for begin, end in zip(edges, edges[1:], strict=False):
+        for begin, end in pairwise(edges):
             writer.write(content[begin:end])
         cut = writer.close()
     with BlobWriter(tmp_path_factory.mktemp("blobs")) as writer:
@@ -148,8 +175,7 @@ def test_a_full_disk_is_told_in_a_sentence(tmp_path: Path) -> None:
         os.dup2(full, writer._file.fileno())
         os.close(full)
         with pytest.raises(HostError, match="free some space"):
-            writer.write(os.urandom(3 << 20))
-            writer.close()
+            writer.write(os.urandom(99 << 20))
     assert list(tmp_path.iterdir()) == []
 
 

@@ -110,8 +110,6 @@ class _PoolEditor:
         for index, text in self.pointed.items():
             struct.pack_into(">H", body, self.pool.offsets[index] + 1, text)
         count = len(self.pool) + len(self.added)
-        if count > 0xFFFF:
-            raise EditRefusedError("the constant pool is full")
         head, tail = body[10 : self.pool.end], body[self.pool.end :]
         return b"".join([body[:8], struct.pack(">H", count), head, *self.added, tail])
 
@@ -119,6 +117,8 @@ class _PoolEditor:
         known = self._known(raw)
         if known is not None:
             return known
+        if len(self.pool) + len(self.added) == 0xFFFF:
+            raise EditRefusedError("the constant pool is full")
         self.added.append(raw)
         return len(self.pool) + len(self.added) - 1
 

@@ -90,8 +90,10 @@ def _tar(stream: BufferedReader, path: Path, archive: str) -> Iterator[tarfile.T
             raise InputError(
                 f"{path.name} packs {name} in a way that is not read here: use Debian's package."
             )
-        packed = BytesIO(stream.read(size))
-        with _OPEN[suffix](packed) as tar:
+        packed = stream.read(size)
+        if len(packed) < size:
+            break
+        with _OPEN[suffix](BytesIO(packed)) as tar:
             yield tar
         return
-    raise InputError(f"{path.name} has no {archive}: it is cut short; download it again.")
+    raise InputError(f"{path.name} has no whole {archive}: it is cut short; download it again.")
