@@ -41,7 +41,7 @@ lint: $(READY) ## Style and types only
 	$(BIN)/mypy
 
 bench: $(READY) system ## Print speed and memory as ratios of one run; gates nothing
-	$(BIN)/python -m tests.bench
+	$(BIN)/python tests/bench.py
 
 dist: $(READY) ## Make the wheel and the sdist
 	$(BIN)/python -m build

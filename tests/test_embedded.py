@@ -11,6 +11,7 @@ import pytest
 from builders_oci import CREATED, file, folder, hardlink, image_of, symlink, tar_of
 
 from pulsar_arm.engines import ENGINES
+from pulsar_arm.engines.paths import known_paths
 from pulsar_arm.errors import BuildError, InputError
 from pulsar_arm.formats.layer import LayerEntry
 from pulsar_arm.formats.oci import Image
@@ -242,7 +243,7 @@ def test_a_base_without_history_gets_one(tmp_path: Path) -> None:
 def test_what_it_cannot_do_is_refused_with_file_and_line(tmp_path: Path, text: str, words: str) -> None:
     with pytest.raises(BuildError, match=words):
         build(text, tmp_path)
-    assert not (tmp_path / "blobs").exists()
+    assert not [one for one in tmp_path.glob("blobs/*") if one.suffix != ".json"]
 
 
 def test_a_base_for_another_machine_is_refused(tmp_path: Path) -> None:
@@ -253,7 +254,32 @@ def test_a_base_for_another_machine_is_refused(tmp_path: Path) -> None:
 def test_a_file_that_vanished_leaves_no_half_layer(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot be read"):
         build("FROM base\nADD a.tar /", tmp_path, context={"a.tar": [file("a", tmp_path / "gone")]})
-    assert not list((tmp_path / "blobs").glob("*"))
+    assert not [one for one in tmp_path.glob("blobs/*") if one.suffix != ".json"]
+
+
+def test_the_tree_of_an_image_is_remembered_truly(tmp_path: Path) -> None:
+    parent = build(PULSAR, tmp_path)
+    blobs = tmp_path / "blobs"
+    assert known_paths(parent, blobs) == root_paths(parent)
+    for remembered in blobs.glob("*.json"):
+        remembered.write_text("damaged")
+    assert known_paths(parent, blobs) == root_paths(parent)
+    assert known_paths(parent, tmp_path / "elsewhere") == root_paths(parent)
+
+
+def test_a_hard_link_keeps_its_content_when_its_first_name_is_replaced(tmp_path: Path) -> None:
+    context = {
+        "t.tar": [file("a", b"old", 0o755), hardlink("b", "a"), hardlink("c", "a")],
+        "n.tar": [file("a", b"new")],
+    }
+    text = "FROM scratch AS t\nADD t.tar /\nADD n.tar /\nFROM base\nCOPY --from=t / /x/\n"
+    image = build(text, tmp_path, context=context)
+    found = {
+        one.entry.path: (one.entry.link, one.content and one.content.read()) for one in root_entries(image)
+    }
+    assert (found["x/a"], found["x/b"], found["x/c"]) == (("", b"new"), ("", b"old"), ("x/b", None))
+    one_stage = build("FROM base\nADD t.tar /\nADD n.tar /\n", tmp_path, context=context)
+    assert known_paths(one_stage, tmp_path / "blobs") == root_paths(one_stage)
 
 
 def _docker_answers() -> bool:

@@ -185,4 +185,4 @@ def test_a_record_is_what_it_was_given() -> None:
 
 
 DIFF_ID = "sha256:073a3dff1019e23e12d309b37e304eb1fc6c66b9b827284f39bedad3092767b5"
-DIGEST = "sha256:3aad1ffc533844e29e7f86b2603348a04d7f17bf5516423736912e265cb0e272"
+DIGEST = "sha256:1557b243cd136738ef5ca4a2e2d6d1a93f95eea40380794e5df56a22aaabec1d"

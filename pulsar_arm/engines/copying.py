@@ -60,6 +60,18 @@ def unpacked(entries: Iterable[LayerEntry], target: str, below: Mapping[str, Lay
     return copy({entry.path: entry for entry in entries}, ["/"], target, below=below)
 
 
+def overlaid(tree: Tree, layer: Tree) -> Tree:
+    """`tree` with `layer` upon it; a hard link whose first name is replaced keeps its old content."""
+    merged = dict(tree)
+    first: dict[str, str] = {}
+    for path, entry in sorted(tree.items()):
+        if entry.kind == "hardlink" and entry.link in layer and path not in layer:
+            name = first.setdefault(entry.link, path)
+            alone = replace(tree[entry.link], path=path)
+            merged[path] = alone if name == path else replace(entry, link=name)
+    return merged | layer
+
+
 def _moves(stage: Mapping[str, LayerEntry], key: str, target: str, into: bool) -> dict[str, str]:
     """New path to old path."""
     found = stage.get(key)

@@ -12,14 +12,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pulsar_arm.engines.copying import Tree, absolute, copy, unpacked
+from pulsar_arm.engines.copying import Tree, absolute, copy, overlaid, unpacked
+from pulsar_arm.engines.paths import known_paths, remember_paths
 from pulsar_arm.engines.settings import Settings, configure, empty_settings, inherited_settings, record
 from pulsar_arm.errors import BuildError
 from pulsar_arm.formats.blob import LayerBlob
 from pulsar_arm.formats.dockerfile import Dockerfile, Instruction, Stage, read_dockerfile
 from pulsar_arm.formats.layer import LayerEntry, content_size, write_layer_blob
 from pulsar_arm.formats.oci import Image, render
-from pulsar_arm.formats.root import root_paths
 from pulsar_arm.host.progress import Progress
 from pulsar_arm.image import Recipe
 
@@ -47,7 +47,7 @@ class Embedded:
         BuildError tells file and line of what this engine cannot do. Digests depend on the recipe
         alone, not on folders, threads or the processor (with `fast`, only diff IDs do).
         """
-        last = _Stages(recipe).build()
+        last = _Stages(recipe, blobs).build()
         layers = list(last.parent)
         for number, (instruction, tree) in enumerate(last.added, 1):
             total = sum(content_size(entry) for entry in tree.values() if entry.kind == "file")
@@ -56,14 +56,16 @@ class Embedded:
                 layers.append(write_layer_blob(tree.values(), blobs, fast=fast, advance=advance))
         last.settings["rootfs"]["diff_ids"] = [layer.diff_id for layer in layers]
         last.settings["created"] = recipe.created
-        return Image(render(last.settings), tuple(layers))
+        image = Image(render(last.settings), tuple(layers))
+        remember_paths(image, last.tree, blobs)
+        return image
 
 
 class _Stages:
     """The stages of a recipe's Dockerfile, carried out in their order."""
 
-    def __init__(self, recipe: Recipe) -> None:
-        self._recipe = recipe
+    def __init__(self, recipe: Recipe, blobs: Path) -> None:
+        self._recipe, self._blobs = recipe, blobs
         environments = {name: _environment(image) for name, image in recipe.images.items()}
         platform = recipe.platform
         arguments = {"TARGETPLATFORM": platform.oci_platform, "TARGETOS": "linux", "TARGETARCH": platform.oci}
@@ -100,7 +102,9 @@ class _Stages:
             if platform != wanted:
                 raise self._wrong(stage.line, f"{stage.base} is for {platform}, but {wanted} is needed")
         return _Built(
-            inherited_settings(image.settings, self._recipe.created), image.layers, root_paths(image)
+            inherited_settings(image.settings, self._recipe.created),
+            image.layers,
+            known_paths(image, self._blobs),
         )
 
     def _carry_out(self, built: _Built, instruction: Instruction, has_command: bool) -> None:
@@ -115,7 +119,7 @@ class _Stages:
             if instruction.keyword == "WORKDIR":
                 layer = _work_folder(built)
         if layer is not None:
-            built.tree |= layer
+            built.tree = overlaid(built.tree, layer)
             built.added.append((instruction, layer))
         if instruction.keyword != "ARG":
             record(built.settings, instruction, self._recipe.created, layer=layer is not None)
