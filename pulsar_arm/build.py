@@ -79,6 +79,7 @@ class Build:
         catalog: Catalog,
         patches: Sequence[Patch],
         target: Platform,
+        cache: Path,
         progress: Progress,
     ) -> None:
         """Take what the stages need; nothing is done yet."""
@@ -90,6 +91,7 @@ class Build:
         self._catalog = catalog
         self._patches = patches
         self._target = target
+        self._cache = cache
         self._progress = progress
         self._owner = owner(order.user)
         self.ported: list[Ported] = []
@@ -172,8 +174,13 @@ class Build:
         wish = Wish(name, version, self._target, parent_name, parent, layers, labels, environment, user)
         blobs = self._work / "blobs"
         blobs.mkdir(exist_ok=True)
-        engine = ENGINES[self._order.engine]
-        image = engine.build(recipe(wish, _CREATED), blobs, fast=self._order.fast, progress=self._progress)
+        image = ENGINES[self._order.engine].build(
+            recipe(wish, _CREATED),
+            blobs,
+            fast=self._order.fast,
+            progress=self._progress,
+            cache=self._cache / "paths",
+        )
         return Made(name, image, receipt)
 
 

@@ -90,6 +90,7 @@ class Pipeline:
                 catalog=self.catalog,
                 patches=self.patches,
                 target=self.target,
+                cache=self.cache,
                 progress=self.progress,
             )
             delivered = delivery.write(build.run(source, plan), base)

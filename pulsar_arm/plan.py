@@ -116,9 +116,7 @@ def _mend(gap: Gap, catalog: Catalog) -> Resolved | Tolerated | Unresolved:
 
 
 def _patch(check: PlatformCheck, patches: Sequence[Patch]) -> Resolved | Unresolved:
-    known = [
-        one for one in patches if isinstance(one, ClassPatch) and one.class_name == check.class_name
-    ]
+    known = [one for one in patches if isinstance(one, ClassPatch) and one.class_name == check.class_name]
     for patch in known:
         if any(check.sha256 == revision.accepts for revision in patch.revisions):
             return Resolved((PatchClass(check.location, check.entry, patch),))

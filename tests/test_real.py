@@ -7,15 +7,14 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from real import RELEASE, pulsar_arm
 
 pytestmark = pytest.mark.real
 
-RELEASE = "2.6.0"
 # The ground truth: found by unpacking everything and asking `file`; severities by running the server.
 GAPS = {
     ("rocksdbjni", "lib"): "fatal",
@@ -33,35 +32,8 @@ GAPS = {
 }
 
 
-def pulsar_arm(*words: str | Path, code: int = 0) -> str:
-    """Run the command as a user does, and give its stdout."""
-    done = subprocess.run(
-        [sys.executable, "-m", "pulsar_arm", *map(str, words)], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == code, done.stderr
-    return done.stdout
-
-
 def scanned(source: str | Path, code: int) -> dict[str, Any]:
     return json.loads(pulsar_arm("scan", source, "--format", "json", code=code))
-
-
-@pytest.fixture(scope="session")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("real")
-
-
-@pytest.fixture(scope="session")
-def ported(place: Path) -> Path:
-    pulsar_arm("port", RELEASE, "-o", place / "ported.tar.gz")
-    return place / "ported.tar.gz"
-
-
-@pytest.fixture(scope="session")
-def images(place: Path) -> Path:
-    words = ("--from", RELEASE, "--images", "pulsar,pulsar-all", "--connectors", "kafka")
-    pulsar_arm("build", *words, "--output", place / "images")
-    return place / "images"
 
 
 def test_the_scan_finds_exactly_the_twelve_and_the_presto_check() -> None:

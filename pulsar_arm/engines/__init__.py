@@ -16,8 +16,12 @@ class Engine(Protocol):
 
     name: str
 
-    def build(self, recipe: Recipe, blobs: Path, *, fast: bool, progress: Progress) -> Image:
+    def build(
+        self, recipe: Recipe, blobs: Path, *, fast: bool, progress: Progress, cache: Path | None = None
+    ) -> Image:
         """Build `recipe`, writing new layers into the folder `blobs`; BuildError when it cannot.
+
+        What would spare the next build work is kept in `cache` (else in `blobs`), and may be lost.
 
         `fast` may give up that digests are equal on every machine, never that diff IDs are.
         """

@@ -41,13 +41,15 @@ class Embedded:
 
     name = "embedded"
 
-    def build(self, recipe: Recipe, blobs: Path, *, fast: bool, progress: Progress) -> Image:
+    def build(
+        self, recipe: Recipe, blobs: Path, *, fast: bool, progress: Progress, cache: Path | None = None
+    ) -> Image:
         """Build `recipe`; nothing is written before the whole Dockerfile is understood.
 
         BuildError tells file and line of what this engine cannot do. Digests depend on the recipe
         alone, not on folders, threads or the processor (with `fast`, only diff IDs do).
         """
-        last = _Stages(recipe, blobs).build()
+        last = _Stages(recipe, cache or blobs).build()
         layers = list(last.parent)
         for number, (instruction, tree) in enumerate(last.added, 1):
             total = sum(content_size(entry) for entry in tree.values() if entry.kind == "file")
@@ -57,15 +59,15 @@ class Embedded:
         last.settings["rootfs"]["diff_ids"] = [layer.diff_id for layer in layers]
         last.settings["created"] = recipe.created
         image = Image(render(last.settings), tuple(layers))
-        remember_paths(image, last.tree, blobs)
+        remember_paths(image, last.tree, cache or blobs)
         return image
 
 
 class _Stages:
     """The stages of a recipe's Dockerfile, carried out in their order."""
 
-    def __init__(self, recipe: Recipe, blobs: Path) -> None:
-        self._recipe, self._blobs = recipe, blobs
+    def __init__(self, recipe: Recipe, cache: Path) -> None:
+        self._recipe, self._cache = recipe, cache
         environments = {name: _environment(image) for name, image in recipe.images.items()}
         platform = recipe.platform
         arguments = {"TARGETPLATFORM": platform.oci_platform, "TARGETOS": "linux", "TARGETARCH": platform.oci}
@@ -104,7 +106,7 @@ class _Stages:
         return _Built(
             inherited_settings(image.settings, self._recipe.created),
             image.layers,
-            known_paths(image, self._blobs),
+            known_paths(image, self._cache),
         )
 
     def _carry_out(self, built: _Built, instruction: Instruction, has_command: bool) -> None:

@@ -1,0 +1,102 @@
+"""A private root on this machine in which aarch64 programs run, as a container would be: for the e2e tests.
+
+Needs root: the kernel hands aarch64 programs to qemu-user by binfmt_misc, and namespaces keep what is
+started apart, so that ending the first process ends all of them.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+_BINFMT = Path("/proc/sys/fs/binfmt_misc")
+# The ELF header of a little-endian aarch64 program or library, as qemu's own binfmt.d file has it.
+_MAGIC = r"\x7fELF\x02\x01\x01" + r"\x00" * 9 + r"\x02\x00\xb7\x00"
+_MASK = r"\xff" * 7 + r"\x00" + r"\xff" * 8 + r"\xfe\xff\xff\xff"
+_MOUNTS = """
+set -e
+mount --bind "$ROOT" "$ROOT"
+mount -t proc proc "$ROOT/proc"
+mount --rbind /dev "$ROOT/dev"
+mount -t tmpfs tmpfs "$ROOT/run"
+printf '127.0.0.1 localhost %s\\n' "$(hostname)" > "$ROOT/etc/hosts"
+cd /
+exec chroot --userspec=10000:0 "$ROOT" /usr/bin/env -i -C /pulsar "$@"
+"""
+
+
+def unavailable() -> str:
+    """Why aarch64 programs cannot be run here, or nothing."""
+    if platform.machine() == "aarch64" or any(_BINFMT.glob("*aarch64*")):
+        return "" if os.geteuid() == 0 else "a private root needs root"
+    if os.geteuid() != 0:
+        return "registering qemu for aarch64 programs needs root"
+    qemu = shutil.which("qemu-aarch64-static")
+    if not qemu:
+        return "qemu-aarch64-static is missing (apt-get install qemu-user-static)"
+    if not (_BINFMT / "register").exists():
+        subprocess.run(["mount", "-t", "binfmt_misc", "none", str(_BINFMT)], check=True)
+    if not any(_BINFMT.glob("*aarch64*")):
+        # F: opened now, so that it is found from inside every root.
+        (_BINFMT / "register").write_text(f":pulsar-arm-aarch64:M::{_MAGIC}:{_MASK}:{qemu}:F")
+    return ""
+
+
+@dataclass(slots=True)
+class Running:
+    """A program that runs in the root, with its log."""
+
+    process: subprocess.Popen[bytes]
+    log: Path
+    started: float
+
+    def wait_for(self, pattern: str, seconds: float) -> tuple[str, float]:
+        """The first line of the log that matches, and when it came; AssertionError with the log's end."""
+        while True:
+            ended = self.process.poll() is not None
+            for line in self.log.read_text(errors="replace").splitlines():
+                if re.search(pattern, line):
+                    return line, time.monotonic() - self.started
+            waited = time.monotonic() - self.started
+            if ended or waited > seconds:
+                last = "\n".join(
+                    line[:300] for line in self.log.read_text(errors="replace").splitlines()[-25:]
+                )
+                why = f"it ended with {self.process.returncode}" if ended else f"not within {seconds:.0f} s"
+                raise AssertionError(f"{pattern!r} was not logged: {why}\n{last}")
+            time.sleep(0.5)
+
+    def stop(self) -> None:
+        """End it and everything it started."""
+        if self.process.poll() is None:
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+
+def starter(root: Path, image_env: Mapping[str, str]) -> Callable[..., Running]:
+    """A function that starts a command of the unpacked image `root` as its user, in its own namespaces."""
+
+    def start(name: str, *words: str, **env: str) -> Running:
+        log = root.parent / f"{name}.log"
+        pairs = [f"{key}={value}" for key, value in {**image_env, "HOME": "/pulsar", **env}.items()]
+        unshare = ("unshare", "--mount", "--pid", "--fork", "--kill-child", "--propagation", "private")
+        with log.open("wb") as out:
+            process = subprocess.Popen(
+                [*unshare, "bash", "-c", _MOUNTS, "bash", *pairs, *words],
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
+                env={**os.environ, "ROOT": str(root)},
+            )
+        return Running(process, log, time.monotonic())
+
+    return start
