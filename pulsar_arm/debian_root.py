@@ -18,7 +18,7 @@ from pulsar_arm.formats.deb import Control, read_control, read_files
 from pulsar_arm.formats.jks import write_truststore
 from pulsar_arm.formats.layer import Kind, LayerEntry
 
-RECIPE = 1
+RECIPE = 2
 """Counts changes of this module that change the root; part of the key under which a base is kept."""
 
 _MERGED = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")

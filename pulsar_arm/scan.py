@@ -197,7 +197,7 @@ def _gaps(
             severity=severity,
             locations=tuple(sorted({one.container.location.removeprefix(strip) for one in members})),
             present=tuple(sorted({machine for one in members for machine in one.head.machines})),
-            reason=reason + (f"; the shipped file is damaged: {damaged[0]}" if damaged else ""),
+            reason=reason + (f"; besides, {damaged[0]}" if damaged else ""),
         )
 
 

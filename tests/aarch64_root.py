@@ -12,8 +12,9 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -81,22 +82,47 @@ class Running:
         self.process.wait()
 
 
-def starter(root: Path, image_env: Mapping[str, str]) -> Callable[..., Running]:
-    """A function that starts a command of the unpacked image `root` as its user, in its own namespaces."""
+# A network of its own with nothing but loopback, so that ports are free whatever else this machine runs.
+_LOOPBACK = """
+import fcntl, signal, socket, struct
+SIOCSIFFLAGS, IFF_UP = 0x8914, 1
+fcntl.ioctl(socket.socket(), SIOCSIFFLAGS, struct.pack("16sH14x", b"lo", IFF_UP))
+print("up", flush=True)
+signal.pause()
+"""
 
-    def start(name: str, *words: str, **env: str) -> Running:
-        log = root.parent / f"{name}.log"
-        pairs = [f"{key}={value}" for key, value in {**image_env, "HOME": "/pulsar", **env}.items()]
-        unshare = ("unshare", "--mount", "--pid", "--fork", "--kill-child", "--propagation", "private")
+
+class AArch64Root:
+    """An unpacked image whose commands run as its user, each in its own processes, all in one network."""
+
+    def __init__(self, root: Path, image_env: Mapping[str, str]) -> None:
+        self._root = root
+        self._env = {**image_env, "HOME": "/pulsar"}
+        self._network = subprocess.Popen(
+            ["unshare", "--net", "--kill-child", "--fork", sys.executable, "-c", _LOOPBACK],
+            stdout=subprocess.PIPE,
+        )
+        assert self._network.stdout is not None
+        assert self._network.stdout.readline() == b"up\n"
+
+    def start(self, name: str, *words: str, **env: str) -> Running:
+        """Begin a command; its output goes to NAME.log beside the root."""
+        log = self._root.parent / f"{name}.log"
+        pairs = [f"{key}={value}" for key, value in {**self._env, **env}.items()]
+        inside = ("nsenter", f"--net=/proc/{self._network.pid}/ns/net")
+        apart = ("unshare", "--mount", "--pid", "--fork", "--kill-child", "--propagation", "private")
         with log.open("wb") as out:
             process = subprocess.Popen(
-                [*unshare, "bash", "-c", _MOUNTS, "bash", *pairs, *words],
+                [*inside, *apart, "bash", "-c", _MOUNTS, "bash", *pairs, *words],
                 stdout=out,
                 stderr=subprocess.STDOUT,
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,
-                env={**os.environ, "ROOT": str(root)},
+                env={**os.environ, "ROOT": str(self._root)},
             )
         return Running(process, log, time.monotonic())
 
-    return start
+    def close(self) -> None:
+        """End the network; what still ran in it was stopped before."""
+        self._network.kill()
+        self._network.wait()

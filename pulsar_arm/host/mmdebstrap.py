@@ -60,7 +60,7 @@ def download_packages(
         reason = _reason(finished.stderr.decode(errors="replace"))
         raise HostError(
             f"Debian's packages for {architecture} could not be downloaded: {reason} "
-            "Check the network, the proxy and the mirror, then run again with -v for every line."
+            "Check the network, the proxy and the mirror, then run again."
         )
     return tuple(sorted(folder.glob("*.deb")))
 
