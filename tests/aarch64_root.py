@@ -34,8 +34,8 @@ exec chroot --userspec=10000:0 "$ROOT" /usr/bin/env -i -C /pulsar "$@"
 """
 
 
-def unavailable() -> str:
-    """Why aarch64 programs cannot be run here, or nothing."""
+def prepare() -> str:
+    """Have the kernel run aarch64 programs; gives why that cannot be, or nothing."""
     if platform.machine() == "aarch64" or any(_BINFMT.glob("*aarch64*")):
         return "" if os.geteuid() == 0 else "a private root needs root"
     if os.geteuid() != 0:

@@ -11,17 +11,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from aarch64_root import AArch64Root, Running, unavailable
+from aarch64_root import AArch64Root, Running, prepare
 from real import RELEASE
 
 from pulsar_arm.formats.oci_read import read_image
 from pulsar_arm.formats.root import unpack
 from pulsar_arm.platforms import AARCH64
 
-pytestmark = [
-    pytest.mark.e2e,
-    pytest.mark.skipif(bool(unavailable()), reason=unavailable() or "aarch64 programs run here"),
-]
+pytestmark = pytest.mark.e2e
 
 _TIER = "-XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Xverify:none"
 QUICK_SERVER = {"PULSAR_MEM": "-Xms512m -Xmx1g -XX:MaxDirectMemorySize=1g", "PULSAR_GC": _TIER}
@@ -46,6 +43,8 @@ def milestone(name: str, seconds: float) -> None:
 @pytest.fixture(scope="module")
 def start(images: Path, place: Path) -> Iterator[Start]:
     """Start commands in the unpacked image, whose own scripts raise the time-outs."""
+    if reason := prepare():
+        pytest.skip(reason)
     image = read_image(images / f"pulsar-{RELEASE}-linux-arm64.tar", AARCH64)
     root = place / "root"
     unpack(image, root)
