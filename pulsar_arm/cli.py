@@ -6,10 +6,10 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn, TypeVar
 
 import click
 
@@ -41,6 +41,9 @@ Exit codes:
   130  interrupted
 """
 _SOURCE = "a release tarball, an unpacked folder, a jar or NAR, or a release number such as 2.6.0"
+
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +89,13 @@ _out = click.option(
     "-o", "--out", "out", type=click.Path(path_type=Path), help="Write there instead of stdout."
 )
 _force = click.option("--force", is_flag=True, help="Replace outputs that exist.")
+
+
+def _form(command: str, *names: str) -> Callable[[_Command], _Command]:
+    """The option --format, whose name is a builtin's and so not its parameter's."""
+    choice = click.Choice(names)
+    envvar = f"PULSAR_ARM_{command}_FORMAT"
+    return click.option("--format", "form", type=choice, envvar=envvar, default=names[0], show_default=True)
 
 
 @click.group(epilog=_EXIT_CODES, context_settings={"auto_envvar_prefix": "PULSAR_ARM"})
@@ -148,7 +158,7 @@ def _copy(path: Path, place: Path, force: bool) -> Path:
 
 @cli.command(epilog=_example("pulsar-arm scan 2.6.0 --format json -o report.json"))
 @click.argument("source", nargs=-1, required=True)
-@click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
+@_form("SCAN", "table", "json")
 @_out
 @click.option(
     "--target",
@@ -238,7 +248,13 @@ def port(options: _Options, source: str, out: Path | None, dry_run: bool, force:
     epilog=_example("pulsar-arm build --images pulsar,pulsar-all --connectors kafka --output images")
 )
 @click.option("--images", default="pulsar", show_default=True, metavar="NAME[,NAME...]", help="Which images.")
-@click.option("--from", "source", metavar="SOURCE", help=f"What to build from: {_SOURCE}.")
+@click.option(
+    "--from",
+    "source",
+    envvar="PULSAR_ARM_BUILD_FROM",
+    metavar="SOURCE",
+    help=f"What to build from: {_SOURCE}.",
+)
 @click.option("--engine", type=click.Choice(["auto", *ENGINES]), default="auto", show_default=True)
 @click.option(
     "--base",
@@ -307,7 +323,7 @@ def build(
 @cli.command(epilog=_example("pulsar-arm verify images/pulsar-2.6.0-linux-arm64.tar"))
 @click.argument("source")
 @click.option("--level", type=click.Choice(LEVELS), default=LEVELS[-1], show_default=True)
-@click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
+@_form("VERIFY", "table", "json")
 @_pass_options
 def verify(options: _Options, source: str, level: Level, form: str) -> int:
     """Prove that an image, or a ported distribution, will work on aarch64.

@@ -1,5 +1,31 @@
-"""Fixtures of the whole suite."""
+"""What many tests want ready: a Repository that never goes out, and the shipped knowledge, read once."""
 
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
 from real import images, place, ported
 
+from pulsar_arm.catalog import Catalog, folder, load_catalog
+from pulsar_arm.host.maven import Repository
+from pulsar_arm.host.progress import Silent
+from pulsar_arm.patches import Patch, load_patches
+
 __all__ = ["images", "place", "ported"]
+
+
+@pytest.fixture(scope="session")
+def catalog() -> Catalog:
+    return load_catalog()
+
+
+@pytest.fixture(scope="session")
+def patches() -> tuple[Patch, ...]:
+    return load_patches(folder("patches"))
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Repository:
+    """An empty cache and no network: fetching anything is refused."""
+    return Repository(tmp_path / "cache", offline=True, progress=Silent())

@@ -61,7 +61,7 @@ def test_the_reference_page_lists_exactly_the_options_of_help(name: str) -> None
 @pytest.mark.parametrize("name", sorted(cli.commands))
 def test_every_command_ends_its_help_with_an_example(name: str) -> None:
     text = CliRunner().invoke(cli, [name, "--help"]).output
-    assert re.search(r"Example:\n  pulsar-arm " + name, text)
+    assert re.search(r"Example:\n\s+pulsar-arm " + name, text)
 
 
 def test_the_exit_codes_of_help_are_those_of_the_reference_page() -> None:
@@ -70,7 +70,16 @@ def test_the_exit_codes_of_help_are_those_of_the_reference_page() -> None:
     assert [(code, text.replace("`", "")) for code, text in paged] == helped
 
 
-def test_every_option_has_an_environment_variable(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", sorted(cli.commands))
+def test_every_option_has_the_environment_variable_of_its_name(name: str) -> None:
+    for one in cli.commands[name].params:
+        if isinstance(one, click.Option):
+            flag = max(one.opts, key=len).strip("-").replace("-", "_").upper()
+            found = one.envvar or f"PULSAR_ARM_{name}_{one.name}".upper()
+            assert found == f"PULSAR_ARM_{name.upper()}_{flag}"
+
+
+def test_an_option_can_be_given_by_the_environment(tmp_path: Path) -> None:
     (tmp_path / "x.jar").write_bytes(jar_bytes({"a.txt": b"a"}))
     outcome = CliRunner().invoke(
         cli, ["scan", str(tmp_path / "x.jar")], env={"PULSAR_ARM_SCAN_FORMAT": "json"}, standalone_mode=False
