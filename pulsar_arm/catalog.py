@@ -18,7 +18,7 @@ from pulsar_arm.tables import Table, read_toml
 
 Severity = Literal["fatal", "feature", "degraded", "harmless"]
 SEVERITIES: tuple[Severity, ...] = get_args(Severity)
-Action = Literal["replace", "tolerate"]
+Action = Literal["replace", "add", "tolerate"]
 _ACTIONS: tuple[Action, ...] = get_args(Action)
 
 
@@ -53,7 +53,7 @@ class Remedy:
     versions: tuple[str, ...]
     action: Action
     coordinate: str
-    """`group:artifact:version` of the replacement; empty for `tolerate`."""
+    """`group:artifact:version[:extension[:classifier]]` of what is brought in; empty for `tolerate`."""
     sha256: str
     licence: str
     why: str
@@ -135,6 +135,7 @@ def _first(rows: Iterable[_Row], scope: str, version: str) -> _Row | None:
 
 _ANY = ("*",)
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_COORDINATE = re.compile(r"[^:\s]+:[^:\s]+:[^:\s]+(?::[^:\s]+){0,2}")
 
 
 def _load(path: Path) -> Override:
@@ -180,14 +181,14 @@ def _judgement(row: Table) -> Judgement:
 
 def _remedy(row: Table) -> Remedy:
     action = cast("Action", row.choice("action", _ACTIONS))
-    replaces = action == "replace"
+    brings = action != "tolerate"
     remedy = Remedy(
         scopes=row.texts("scopes", _ANY),
         versions=row.texts("versions", _ANY),
         action=action,
-        coordinate=row.text("with") if replaces else "",
-        sha256=row.matching("sha256", _SHA256) if replaces else "",
-        licence=row.text("licence") if replaces else "",
+        coordinate=row.matching("with", _COORDINATE) if brings else "",
+        sha256=row.matching("sha256", _SHA256) if brings else "",
+        licence=row.text("licence") if brings else "",
         why=row.text("why"),
     )
     row.end()

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pulsar_arm.catalog import Catalog
+from pulsar_arm.catalog import Catalog, Remedy
+from pulsar_arm.host.maven import Coordinate
 from pulsar_arm.patches import ClassPatch, Patch
 from pulsar_arm.scan import Gap, Inventory, PlatformCheck
 
@@ -26,6 +27,20 @@ class Replace:
 
 
 @dataclass(frozen=True, slots=True)
+class Add:
+    """Put another jar beside one that stands on the class path: the library's build for the target."""
+
+    location: str
+    """Where it will lie: in the folder of the jar it serves, named as the jars there are."""
+    beside: str
+    """The jar it serves."""
+    coordinate: str
+    sha256: str
+    licence: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class PatchClass:
     """Change one class in a jar."""
 
@@ -34,7 +49,7 @@ class PatchClass:
     patch: ClassPatch
 
 
-Action = Replace | PatchClass
+Action = Replace | Add | PatchClass
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,12 +122,25 @@ def _mend(gap: Gap, catalog: Catalog) -> Resolved | Tolerated | Unresolved:
         )
     if remedy.action == "tolerate":
         return Tolerated(remedy.why)
+    if remedy.action == "add":
+        return _add(gap.locations[0], remedy)
     return Resolved(
         tuple(
             Replace(location, remedy.coordinate, remedy.sha256, remedy.licence, remedy.why)
             for location in gap.locations
         )
     )
+
+
+def _add(beside: str, remedy: Remedy) -> Resolved | Unresolved:
+    """Jars in `lib` have their group before the artifact, those of plugins and NARs do not."""
+    folder, slash, name = beside.rpartition("/")
+    if not slash:
+        return Unresolved(f"{remedy.coordinate} belongs beside it, where a single jar has no room for it")
+    coordinate = Coordinate.parse(remedy.coordinate)
+    prefix, artifact, _rest = name.partition(f"{coordinate.artifact}-{coordinate.version}")
+    location = f"{folder}/{prefix if artifact else ''}{coordinate.file}"
+    return Resolved((Add(location, beside, remedy.coordinate, remedy.sha256, remedy.licence, remedy.why),))
 
 
 def _patch(check: PlatformCheck, patches: Sequence[Patch]) -> Resolved | Unresolved:
