@@ -97,13 +97,13 @@ def open_source(name: str, path: Path) -> Source:
 
     UsageError when it is nothing we read, InputError when it cannot be read at all.
     """
-    if not path.exists():
-        raise UsageError(f"There is no {name}: give {_FORMS}.")
-    if path.is_dir():
-        return Source(name, path, "directory")
     try:
+        if path.is_dir():
+            return Source(name, path, "directory")
         with path.open("rb") as file:
             head = file.read(512)
+    except FileNotFoundError as error:
+        raise UsageError(f"There is no {name}: give {_FORMS}.") from error
     except OSError as error:
         raise InputError(f"{name} cannot be read: {error.strerror}.") from error
     if head[:4] in archive.ZIP_MAGICS:
@@ -133,6 +133,6 @@ def recognise(paths: Iterable[str], source: Source, sha256: str) -> Distribution
 
 
 def _common_root(paths: list[str]) -> str:
-    roots = {path.split("/", 1)[0] for path in paths}
+    roots = {path.split("/", 1)[0] for path in paths} - {"."}
     nested = any("/" in path for path in paths)
     return roots.pop() if len(roots) == 1 and nested else ""

@@ -18,14 +18,16 @@ from typing import Literal
 from pulsar_arm.distribution import Source
 from pulsar_arm.errors import InputError
 from pulsar_arm.formats import archive, jar
-from pulsar_arm.formats.archive import Content, Member
+from pulsar_arm.formats.archive import Content, Kind, Member
 from pulsar_arm.host.files import whole_directory, whole_file
 from pulsar_arm.host.maven import Coordinate, Repository
 from pulsar_arm.host.progress import Progress
 from pulsar_arm.patches import apply
-from pulsar_arm.plan import Action, PatchClass, Plan, Replace
+from pulsar_arm.plan import Action, Add, PatchClass, Plan, Replace
 
 TARBALL_SUFFIXES = (".tar.gz", ".tgz", ".tar")
+_PLAIN_MODE = 0o777
+"""Unpacking gives no file the right to run as its owner."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,13 +35,14 @@ class Change:
     """One file that was changed: a row of the receipt."""
 
     location: str
-    action: Literal["replace", "patch"]
+    action: Literal["replace", "add", "patch"]
     sha256_before: str
+    """Empty for what was not there."""
     sha256_after: str
     origin: str
-    """The coordinate of the replacement, or the patch's name."""
+    """The coordinate of what was brought in, or the patch's name."""
     origin_sha256: str
-    """Of the replacement; empty for a patch."""
+    """Of what was brought in; empty for a patch."""
     licence: str
 
 
@@ -53,6 +56,8 @@ class Ported:
 
 
 Edit = Callable[[bytes], bytes]
+Additions = Mapping[str, Sequence[tuple[str, bytes]]]
+"""What is put behind a member, by the member's path: new paths with their content."""
 
 
 def port(
@@ -68,11 +73,12 @@ def port(
         raise InputError(f"{source.name} cannot be ported: {row.location or 'the archive'}: {row.reason}.")
     changes: list[Change] = []
     edits = _edits(plan.actions, repository, changes)
+    additions = _additions(plan.actions, repository, changes)
     tarball = out.name.endswith(TARBALL_SUFFIXES)
     whole = whole_file if tarball or source.form == "zip" else whole_directory
     with progress.task(f"Porting {source.name}", source.size()) as advance, whole(out, force=force) as place:
-        _carry(source, plan.inventory.distribution.root, edits, place, tarball, advance)
-    order = {location: number for number, location in enumerate(edits)}
+        _carry(source, plan.inventory.distribution.root, edits, additions, place, tarball, advance)
+    order = {action.location.split("!/")[0]: number for number, action in enumerate(plan.actions)}
     changes.sort(key=lambda change: order[change.location.split("!/")[0]])
     return Ported(out, plan, tuple(changes))
 
@@ -81,19 +87,21 @@ def _carry(
     source: Source,
     root: str,
     edits: Mapping[str, Edit],
+    additions: Additions,
     place: Path,
     tarball: bool,
     advance: Callable[[int], None],
 ) -> None:
-    if not edits and tarball and _compressed(source.path) == _compressed(place) and source.form == "tar":
+    unchanged = not edits and not additions
+    if unchanged and tarball and source.form == "tar" and _is_gzip(source.path) == place.name.endswith("gz"):
         shutil.copyfile(source.path, place)
         return
-    members = _edited(source.members(advance), root, edits)
+    members = _sound(_added(_edited(_sound(source.members(advance)), root, edits), additions))
     if source.form == "zip":
         for _member, content in members:
             place.write_bytes(content.read() if content else b"")
     elif tarball:
-        top = root or source.path.resolve().name
+        top = root if source.form == "tar" else source.path.resolve().name
         with archive.write_tar(place) as add:
             for member, content in members:
                 add(_below(top, member), content)
@@ -101,8 +109,28 @@ def _carry(
         _write_folder(members, place)
 
 
-def _compressed(path: Path) -> bool:
-    return path.name.endswith("gz")
+def _is_gzip(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(2) == archive.GZIP_MAGIC
+
+
+def _sound(members: Iterable[Content]) -> Iterator[Content]:
+    """The same members; InputError for one that would not mean the same to every program that unpacks it.
+
+    Such archives are how files get written outside of a folder: a link, then a file through it.
+    """
+    kinds: dict[str, Kind] = {}
+    for member, content in members:
+        path = member.path
+        above = [str(parent) for parent in PurePosixPath(path).parents if str(parent) != "."]
+        if through := [parent for parent in above if kinds.setdefault(parent, "dir") != "dir"]:
+            raise InputError(f"{path} lies behind {through[0]}, which is no folder: unpack it by hand.")
+        if kinds.get(path, member.kind) != member.kind or (path in kinds and member.kind != "dir"):
+            raise InputError(f"{path} is in it twice: remove the one that is not meant.")
+        if member.kind == "hardlink" and kinds.get(member.link) not in ("file", "hardlink"):
+            raise InputError(f"{path} is a hard link to {member.link}, which is no file before it.")
+        kinds[path] = member.kind
+        yield member, content
 
 
 def _edits(actions: Sequence[Action], repository: Repository, changes: list[Change]) -> dict[str, Edit]:
@@ -112,11 +140,41 @@ def _edits(actions: Sequence[Action], repository: Repository, changes: list[Chan
         path = tuple(action.location.split("!/"))
         match action:
             case Replace():
-                fetched = repository.fetch(Coordinate.parse(action.coordinate), sha256=action.sha256)
-                leaves.append((path, _replace(action, fetched.path.read_bytes(), changes)))
+                leaves.append((path, _replace(action, _fetched(action, repository), changes)))
+            case Add() if len(path) > 1:
+                content = _fetched(action, repository)
+                leaves.append((path[:-1], _add_inside(action, path[-1], content, changes)))
             case PatchClass():
                 leaves.append(((*path, action.entry), _patch(action, changes)))
     return dict(_by_name(leaves))
+
+
+def _additions(actions: Sequence[Action], repository: Repository, changes: list[Change]) -> Additions:
+    """The jars that are put beside others in a folder of the distribution itself."""
+    found: dict[str, list[tuple[str, bytes]]] = {}
+    for action in actions:
+        if isinstance(action, Add) and "!/" not in action.location:
+            content = _fetched(action, repository)
+            found.setdefault(action.beside, []).append((action.location, content))
+            changes.append(_addition(action, content))
+    return found
+
+
+def _fetched(action: Replace | Add, repository: Repository) -> bytes:
+    return repository.fetch(Coordinate.parse(action.coordinate), sha256=action.sha256).path.read_bytes()
+
+
+def _addition(action: Add, content: bytes) -> Change:
+    origin = (action.coordinate, action.sha256, action.licence)
+    return Change(action.location, "add", "", _sha256(content), *origin)
+
+
+def _add_inside(action: Add, name: str, content: bytes, changes: list[Change]) -> Edit:
+    def edit(old: bytes) -> bytes:
+        changes.append(_addition(action, content))
+        return jar.add_entry(old, name, content, action.beside.rsplit("!/", 1)[-1])
+
+    return edit
 
 
 def _by_name(leaves: Sequence[tuple[tuple[str, ...], Edit]]) -> Iterator[tuple[str, Edit]]:
@@ -168,7 +226,7 @@ def _edited(members: Iterable[Content], root: str, edits: Mapping[str, Edit]) ->
     waiting = set(edits)
     for member, content in members:
         path = member.path.removeprefix(f"{root}/") if root else member.path
-        if path == root:
+        if path in (root, "."):
             continue
         link = member.link.removeprefix(f"{root}/") if member.kind == "hardlink" and root else member.link
         member = replace(member, path=path, link=link)
@@ -186,18 +244,25 @@ def _edited(members: Iterable[Content], root: str, edits: Mapping[str, Edit]) ->
         )
 
 
+def _added(members: Iterable[Content], additions: Additions) -> Iterator[Content]:
+    """The members, each with what is put beside it right behind it, with the same mode, owner and time."""
+    for member, content in members:
+        yield member, content
+        for path, added in additions.get(member.path, ()):
+            yield replace(member, path=path, kind="file", link="", size=len(added)), BytesIO(added)
+
+
 def _below(top: str, member: Member) -> Member:
+    if not top:
+        return member
     link = f"{top}/{member.link}" if member.kind == "hardlink" else member.link
     return replace(member, path=f"{top}/{member.path}", link=link)
 
 
 def _write_folder(members: Iterable[Content], place: Path) -> None:
-    """Unpack members that are known to be safe; folders get their modes and times last."""
+    """Unpack members that are sound and safe; folders get their modes and times last."""
     folders: list[tuple[Path, Member]] = []
-    links: set[str] = set()
     for member, content in members:
-        if through := links.intersection(str(parent) for parent in PurePosixPath(member.path).parents):
-            raise InputError(f"{member.path} lies behind the link {min(through)}: unpack it by hand.")
         path = place / member.path
         path.parent.mkdir(parents=True, exist_ok=True)
         match member.kind:
@@ -206,7 +271,6 @@ def _write_folder(members: Iterable[Content], place: Path) -> None:
                 folders.append((path, member))
                 continue
             case "symlink":
-                links.add(member.path)
                 path.symlink_to(member.link)
                 continue
             case "hardlink":
@@ -215,8 +279,8 @@ def _write_folder(members: Iterable[Content], place: Path) -> None:
         with path.open("wb") as file:
             while content and (piece := content.read(1 << 20)):
                 file.write(piece)
-        path.chmod(member.mode)
+        path.chmod(member.mode & _PLAIN_MODE)
         os.utime(path, (member.mtime, member.mtime))
     for path, member in reversed(folders):
-        path.chmod(member.mode)
+        path.chmod(member.mode & _PLAIN_MODE)
         os.utime(path, (member.mtime, member.mtime))

@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from pulsar_arm.catalog import SEVERITIES
-from pulsar_arm.plan import PatchClass, Plan, Replace, Resolved, Tolerated, Unresolved, Verdict
+from pulsar_arm.plan import Action, Add, PatchClass, Plan, Replace, Resolved, Tolerated, Unresolved, Verdict
 from pulsar_arm.port import Ported
 from pulsar_arm.scan import Gap, Inventory, Native, PlatformCheck
 from pulsar_arm.verify import Verification
@@ -93,10 +93,12 @@ def remedy(verdict: Verdict) -> str | None:
             return None
 
 
-def _in_words(action: Replace | PatchClass) -> str:
+def _in_words(action: Action) -> str:
     match action:
         case Replace():
             return f"replace it by {action.coordinate}"
+        case Add():
+            return f"add {action.coordinate} beside it"
         case PatchClass():
             return f"patch the class ({action.patch.name})"
 
@@ -117,7 +119,7 @@ def receipt_json(ported: Ported) -> dict[str, Any]:
             {
                 "location": change.location,
                 "action": change.action,
-                "sha256_before": change.sha256_before,
+                "sha256_before": change.sha256_before or None,
                 "sha256_after": change.sha256_after,
                 "origin": change.origin,
                 "origin_sha256": change.origin_sha256 or None,

@@ -12,41 +12,36 @@ import posixpath
 import re
 import struct
 import zipfile
-import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import cast
+from pathlib import PurePosixPath
+from typing import IO
 
 from zlib_ng import zlib_ng
 
 from pulsar_arm.errors import InputError
 from pulsar_arm.formats import archive
-from pulsar_arm.formats.archive import Content, unsafe
+from pulsar_arm.formats.archive import Content, Member, unsafe
 from pulsar_arm.formats.elf import Elf, read_elf
+from pulsar_arm.formats.jar import ZIP_DAMAGE, read_entry
 from pulsar_arm.formats.native import HEAD_SIZE, Head, read_head
 from pulsar_arm.requirements import REQUIREMENT_CLASSES
 
 _DEPTH = 8
 """Archives inside archives that are followed; a NAR in a tarball holds jars at depth 2."""
 _LARGEST = 1 << 30
-"""Bytes of a nested archive that is read; more is told as unreadable."""
+"""Bytes of a file that is read, with the archives it lies in; more is told as unreadable."""
+_JAVA_READS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _HEAD_DEFLATED = 2 * HEAD_SIZE
+_LONGEST_NAME = 255
+"""Of a file; a hostile entry's name may have 64 KiB and cost hours in a regular expression."""
+_LARGEST_TEXT = 1 << 20
+"""Bytes of a manifest or pom.properties; nothing longer is one."""
 _POM = re.compile(r"META-INF/maven/[^/]+/[^/]+/pom\.properties")
 _JAR_NAME = re.compile(
     r"(?P<artifact>.+?)-(?P<version>\d[\w.]*(?:-(?:\d[\w.]*|[A-Za-z]+\d+|SNAPSHOT))*)(?:-.*)?"
 )
-_GROUP_PREFIX = re.compile(r"(?:[a-z0-9_]+\.)+[a-z0-9_]+-(?=[a-zA-Z])")
-_ZIP_DAMAGE = (
-    zipfile.BadZipFile,
-    cast("type[Exception]", zlib_ng.error),
-    zlib.error,
-    struct.error,
-    EOFError,
-    NotImplementedError,
-    RuntimeError,
-    ValueError,
-    OSError,
-)
+_GROUP_PREFIX = re.compile(r"^(?:[a-z0-9_]+\.)+[a-z0-9_]+-(?=[a-zA-Z])")
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,18 +112,17 @@ def walk(members: Iterable[Content], machine: str) -> Findings:
     A damaged archive ends the walk with a row in `unreadable`; what was seen before stays.
     """
     paths: list[str] = []
+    links: set[str] = set()
     found: list[Finding] = []
     try:
         for member, content in members:
             paths.append(member.path)
-            if reason := unsafe(member):
+            if member.kind == "symlink":
+                links.add(member.path)
+            if reason := unsafe(member) or _behind(links, member.path):
                 found.append(Unreadable(member.path, f"{reason}; it was not looked at"))
             elif content is not None:
-                head = content.read(HEAD_SIZE)
-                if head[:4] in archive.ZIP_MAGICS:
-                    found += _Zip(head + content.read(), member.path, "", machine, 1).findings()
-                elif native := read_head(head):
-                    found.append(_loose(member.path, native, head + content.read()))
+                found += _look(member, content, machine)
     except InputError as error:
         found.append(Unreadable("", str(error)))
     return Findings(
@@ -139,15 +133,40 @@ def walk(members: Iterable[Content], machine: str) -> Findings:
     )
 
 
+def _behind(links: set[str], path: str) -> str | None:
+    """Why a path that leads through a link is not looked at: where it lies is not what it says."""
+    parents = {str(parent) for parent in PurePosixPath(path).parents} if links else set()
+    return f"it lies behind the link {min(links & parents)}" if links & parents else None
+
+
+def _look(member: Member, content: IO[bytes], machine: str) -> Iterator[Finding]:
+    path = member.path
+    head = content.read(HEAD_SIZE)
+    native = read_head(head)
+    if not native and head[:4] not in archive.ZIP_MAGICS:
+        return
+    if member.size > _LARGEST:
+        yield Unreadable(path, f"it is larger than {_LARGEST >> 20} MiB")
+    elif native:
+        # Of other systems' files nothing but the header is of interest.
+        yield _loose(path, native, head + content.read() if native.format == "elf" else head)
+    else:
+        whole = head + content.read()
+        yield from _Zip(whole, path, _scope(path), machine, 1, _LARGEST).findings()
+
+
 class _Zip:
     """One zip file in memory: a jar, a NAR, or an archive inside one."""
 
-    def __init__(self, content: bytes, location: str, scope: str, machine: str, depth: int) -> None:
+    def __init__(
+        self, content: bytes, location: str, scope: str, machine: str, depth: int, room: int
+    ) -> None:
         self._content = content
         self._location = location
-        self._scope = scope or _scope(location)
+        self._scope = scope
         self._machine = machine
         self._depth = depth
+        self._room = room
 
     def findings(self) -> Iterator[Finding]:
         try:
@@ -157,9 +176,12 @@ class _Zip:
                     name = info.filename
                     if name.endswith(".class"):
                         if name in REQUIREMENT_CLASSES:
-                            yield FoundClass(self._location, name, jar.read(info))
+                            yield FoundClass(self._location, name, read_entry(jar, info))
                         continue
                     if not info.file_size:
+                        continue
+                    if info.flag_bits & 1 or info.compress_type not in _JAVA_READS:
+                        yield Unreadable(f"{self._location}!/{name}", "it is packed as Java cannot read it")
                         continue
                     head = self._head(info)
                     if head[:4] in archive.ZIP_MAGICS:
@@ -167,7 +189,7 @@ class _Zip:
                     elif native := read_head(head):
                         container = container or self._container(jar)
                         yield self._native(jar, info, container, native)
-        except _ZIP_DAMAGE as error:
+        except ZIP_DAMAGE as error:
             yield Unreadable(self._location, f"its zip structure is damaged: {error}")
 
     def _head(self, info: zipfile.ZipInfo) -> bytes:
@@ -177,8 +199,6 @@ class _Zip:
         )
         if info.compress_type == zipfile.ZIP_STORED:
             return self._content[start : start + min(HEAD_SIZE, info.file_size)]
-        if info.compress_type != zipfile.ZIP_DEFLATED or info.flag_bits & 1:
-            return b""
         packed = self._content[start : start + min(_HEAD_DEFLATED, info.compress_size)]
         return zlib_ng.decompressobj(-15).decompress(packed, HEAD_SIZE)
 
@@ -186,12 +206,13 @@ class _Zip:
         location = f"{self._location}!/{info.filename}"
         if self._depth == _DEPTH:
             yield Unreadable(location, f"it lies more than {_DEPTH} archives deep")
-        elif info.file_size > _LARGEST:
-            yield Unreadable(location, f"it is larger than {_LARGEST >> 20} MiB when unpacked")
+        elif info.file_size > self._room:
+            yield Unreadable(location, f"with what it lies in, it is larger than {_LARGEST >> 20} MiB")
         else:
             # An archive that holds archives, a NAR or a fat jar, is the class path of what it holds.
+            content, room = read_entry(jar, info), self._room - info.file_size
             yield from _Zip(
-                jar.read(info), location, self._location, self._machine, self._depth + 1
+                content, location, self._location, self._machine, self._depth + 1, room
             ).findings()
 
     def _native(
@@ -199,7 +220,11 @@ class _Zip:
     ) -> FoundNative:
         if head.format != "elf" or head.system != "linux" or self._machine not in head.machines:
             return FoundNative(container, info.filename, head, None, "")
-        return FoundNative(container, info.filename, head, *_structure(jar.read(info)))
+        try:
+            structure = _structure(read_entry(jar, info))
+        except ZIP_DAMAGE as error:
+            structure = None, f"its packed bytes are damaged: {error}"
+        return FoundNative(container, info.filename, head, *structure)
 
     def _container(self, jar: zipfile.ZipFile) -> Container:
         library, version = _identity(jar, posixpath.basename(self._location))
@@ -241,14 +266,22 @@ def _loose_scope(path: str) -> str:
 def _identity(jar: zipfile.ZipFile, name: str) -> tuple[str, str]:
     """Artifact id and version: from pom.properties, else the manifest and the file's name."""
     stem = re.sub(r"\.(jar|nar)$", "", name)
-    poms = [_properties(jar.read(entry)) for entry in jar.namelist() if _POM.fullmatch(entry)]
+    entries = [info for info in jar.filelist if _POM.fullmatch(info.filename)]
+    poms = [_properties(read_entry(jar, info)) for info in entries if info.file_size <= _LARGEST_TEXT]
     named = [pom for pom in poms if pom.get("artifactId") and pom["artifactId"] in stem]
+    named.sort(key=lambda pom: len(pom["artifactId"]), reverse=True)  # netty-all before netty
     for pom in named or (poms if len(poms) == 1 else []):
         if pom.get("artifactId") and pom.get("version"):
             return pom["artifactId"], pom["version"]
-    match = _JAR_NAME.fullmatch(stem)
+    match = _JAR_NAME.fullmatch(stem) if len(stem) <= _LONGEST_NAME else None
     artifact, version = (match["artifact"], match["version"]) if match else (stem, "")
-    return _GROUP_PREFIX.sub("", artifact, count=1), version or _manifest_version(jar)
+    artifact = _GROUP_PREFIX.sub("", artifact, count=1)
+    manifest = _manifest(jar)
+    told = manifest.get("Implementation-Version", "")
+    # A jar that replaced another keeps that one's name; a manifest that names the library knows better.
+    if told and manifest.get("Implementation-Title") == artifact:
+        return artifact, told
+    return artifact, version or told or manifest.get("Bundle-Version", "")
 
 
 def _properties(content: bytes) -> dict[str, str]:
@@ -256,10 +289,12 @@ def _properties(content: bytes) -> dict[str, str]:
     return {key.strip(): value.strip() for key, value in rows}
 
 
-def _manifest_version(jar: zipfile.ZipFile) -> str:
+def _manifest(jar: zipfile.ZipFile) -> dict[str, str]:
+    """The main attributes whose values are short enough for one line (JAR File Specification)."""
     try:
-        content = jar.read("META-INF/MANIFEST.MF").decode("utf-8", errors="replace")
+        info = jar.getinfo("META-INF/MANIFEST.MF")
     except KeyError:
-        return ""
-    match = re.search(r"^(?:Implementation-Version|Bundle-Version): *(\S+)", content, re.M)
-    return match[1] if match else ""
+        return {}
+    content = read_entry(jar, info) if info.file_size <= _LARGEST_TEXT else b""
+    lines = content.decode("utf-8", errors="replace").split("\r\n\r\n", 1)[0].split("\n\n", 1)[0]
+    return dict(re.findall(r"^([\w-]+): *(\S+)", lines, re.M))

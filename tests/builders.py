@@ -60,14 +60,17 @@ Made = bytes | None | Link | HardLink | Odd
 """What a made tarball holds under a name: a file's content, None for a folder, or one of the above."""
 
 
-def tar_bytes(members: Mapping[str, Made] | Sequence[tuple[str, Made]], form: int = tarfile.PAX_FORMAT) -> bytes:
+def tar_bytes(
+    members: Mapping[str, Made] | Sequence[tuple[str, Made]], form: int = tarfile.PAX_FORMAT
+) -> bytes:
     """A plain tar; as a sequence of pairs, names may stand twice."""
     out = io.BytesIO()
     pairs = members.items() if isinstance(members, Mapping) else members
     with tarfile.open(fileobj=out, mode="w", format=form) as tar:
         for name, made in pairs:
             info, content = tarfile.TarInfo(name), b""
-            info.mtime, info.mode = MTIME, 0o755 if made is None or name.startswith("bin/") else 0o644
+            runs = made is None or "/bin/" in f"/{name}"
+            info.mtime, info.mode = MTIME, 0o755 if runs else 0o644
             match made:
                 case None:
                     info.type = tarfile.DIRTYPE
@@ -112,13 +115,13 @@ def elf_bytes(
 
     wanted = [(1, string(name)) for name in needed] + ([(14, string(soname))] if soname else [])
     verneed = b""
-    for number, (library, names) in enumerate(versions.items()):
+    for number, (library, symbols) in enumerate(versions.items()):
         last = number == len(versions) - 1
-        size = 16 + 16 * len(names)
-        verneed += struct.pack("<HHIII", 1, len(names), string(library), 16, 0 if last else size)
-        for at, name in enumerate(names):
-            after = 16 if at < len(names) - 1 else 0
-            verneed += struct.pack("<IHHII", _elf_hash(name), 0, 2 + at, string(name), after)
+        size = 16 + 16 * len(symbols)
+        verneed += struct.pack("<HHIII", 1, len(symbols), string(library), 16, 0 if last else size)
+        for which, name in enumerate(symbols):
+            after = 16 if which < len(symbols) - 1 else 0
+            verneed += struct.pack("<IHHII", _elf_hash(name), 0, 2 + which, string(name), after)
     parts: dict[str, bytes] = {
         ".hash": struct.pack("<4I", 1, 1, 0, 0),
         ".dynsym": bytes(24),

@@ -27,8 +27,9 @@ def test_an_installed_wheel_holds_the_data_and_finds_it(tmp_path: Path) -> None:
                 assert f"pulsar_arm/data/{path.relative_to(ROOT)}" in packed
     venv.create(tmp_path / "venv", system_site_packages=True, with_pip=True)
     python = tmp_path / "venv" / "bin" / "python"
-    subprocess.run([python, "-m", "pip", "install", "-q", "--no-deps", wheel], check=True, capture_output=True)
-    asks = "from pulsar_arm.catalog import folder, load_catalog; print(folder('patches'), len(load_catalog()))"
+    install = [python, "-m", "pip", "install", "-q", "--no-deps", wheel]
+    subprocess.run(install, check=True, capture_output=True)
+    asks = "from pulsar_arm.catalog import *; print(folder('patches'), len(load_catalog()))"
     found, count = subprocess.check_output([python, "-c", asks], text=True, cwd=tmp_path).split()
     assert Path(found).is_relative_to(tmp_path / "venv")
     assert int(count) == len(list((ROOT / "jar_overrides").glob("*.toml")))

@@ -31,6 +31,11 @@ PATIENT = {
     "brokerShutdownTimeoutMs": "1000",
     "bookkeeperClientTimeoutInSeconds": "300",
     "managedLedgerMetadataOperationsTimeoutSeconds": "300",
+    "PULSAR_PREFIX_zkTimeout": "60000",
+}
+PATIENT_FUNCTIONS = {
+    "PF_zooKeeperSessionTimeoutMillis": "60000",
+    "PF_zooKeeperOperationTimeoutSeconds": "300",
 }
 
 Start = Callable[..., Running]
@@ -55,6 +60,9 @@ def start(images: Path, place: Path) -> Iterator[Start]:
     try:
         applied = running.start("config", "bin/apply-config-from-env.py", "conf/standalone.conf", **PATIENT)
         assert applied.process.wait(timeout=120) == 0, applied.log.read_text()
+        words = ("bin/gen-yml-from-env.py", "conf/functions_worker.yml")
+        written = running.start("functions", *words, **PATIENT_FUNCTIONS)
+        assert written.process.wait(timeout=120) == 0, written.log.read_text()
         yield running.start
     finally:
         running.close()
@@ -62,7 +70,7 @@ def start(images: Path, place: Path) -> Iterator[Start]:
 
 @pytest.fixture(scope="module")
 def standalone(start: Start) -> Iterator[Running]:
-    server = start("standalone", "bin/pulsar", "standalone", "-nfw", "-nss", **QUICK_SERVER)
+    server = start("standalone", "bin/pulsar", "standalone", **QUICK_SERVER)
     try:
         _line, seconds = server.wait_for(r"messaging service is ready", 1200)
         milestone("bin/pulsar standalone: messaging service is ready", seconds)
@@ -97,9 +105,12 @@ def test_the_server_runs_as_user_10000_on_aarch64(start: Start) -> None:
     assert told.log.read_text().split() == ["10000", "0", "aarch64"]
 
 
-def test_the_container_scripts_run_on_the_python_of_the_base(start: Start) -> None:
-    told = start("yml", "bin/gen-yml-from-env.py", "conf/functions_worker.yml", PF_workerId="arm-worker")
-    assert told.process.wait(timeout=120) == 0, told.log.read_text()
+def test_the_container_scripts_changed_the_configuration(start: Start) -> None:
+    told = start("conf", "cat", "conf/standalone.conf", "conf/functions_worker.yml")
+    assert told.process.wait(timeout=60) == 0
+    lines = told.log.read_text().splitlines()
+    assert "zkTimeout=60000" in lines
+    assert "zooKeeperOperationTimeoutSeconds: 300" in lines
 
 
 def test_the_sql_worker_passes_its_requirement_checks(start: Start) -> None:

@@ -7,7 +7,6 @@ unsafe to unpack (an escaping path, a device) is told by `unsafe`, and left to t
 from __future__ import annotations
 
 import os
-import posixpath
 import queue
 import stat
 import tarfile
@@ -16,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, BinaryIO, Literal, cast
+from typing import IO, BinaryIO, Literal, Self, cast
 
 from zlib_ng import gzip_ng, zlib_ng
 
@@ -34,7 +33,20 @@ _DAMAGE: tuple[type[Exception], ...] = (
     gzip_ng.BadGzipFile,
     EOFError,
     ValueError,
+    OverflowError,
 )
+_UNREADABLE: tuple[type[Exception], ...] = (OSError, *_DAMAGE)
+_LARGEST_HEADER = 1 << 20
+"""Bytes of a long name or of pax records before a member: more is no name, but fills the memory."""
+_HEADER_TYPES = (
+    tarfile.XHDTYPE,
+    tarfile.XGLTYPE,
+    tarfile.SOLARIS_XHDTYPE,
+    tarfile.GNUTYPE_LONGNAME,
+    tarfile.GNUTYPE_LONGLINK,
+)
+_LATEST = 1 << 40
+"""Seconds since 1970 that every file system and tar can write; damaged headers hold more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +80,16 @@ def unsafe(member: Member) -> str | None:
         return "its path leads outside the archive"
     if member.kind == "hardlink" and _escapes(member.link):
         return f"it is a hard link to {member.link}, outside the archive"
-    if member.kind == "symlink":
-        target = posixpath.join(posixpath.dirname(member.path), member.link)
-        if member.link.startswith("/") or _escapes(posixpath.normpath(target)):
-            return f"it is a symbolic link to {member.link}, outside the archive"
+    if member.kind == "symlink" and _leads_out(member):
+        return f"it is a symbolic link to {member.link}, outside the archive"
     return None
+
+
+def _leads_out(link: Member) -> bool:
+    """Whether a link's target may lie outside; `..` behind a name counts, as that name may be a link too."""
+    parts = [part for part in link.link.split("/") if part not in ("", ".")]
+    ups = next((at for at, part in enumerate(parts) if part != ".."), len(parts))
+    return link.link.startswith("/") or ".." in parts[ups:] or ups > link.path.count("/")
 
 
 def _escapes(path: str) -> bool:
@@ -88,22 +105,45 @@ def read_tar(path: Path, advance: Callable[[int], None] | None = None) -> Iterat
     """
     with closing(_Prefetch(path, advance)) as stream:
         try:
-            with tarfile.open(fileobj=cast("BinaryIO", stream), mode="r|", bufsize=_CHUNK) as tar:
-                count = 0
+            with tarfile.open(
+                fileobj=cast("BinaryIO", stream), mode="r|", bufsize=_CHUNK, tarinfo=_StrictTarInfo
+            ) as tar:
+                empty = True
                 for info in tar:
-                    count += 1
+                    empty = False
                     content = tar.extractfile(info) if info.isreg() else None
                     yield _member(info), cast("IO[bytes]", _Guarded(content, path)) if content else None
                     vars(tar)["members"].clear()  # a stream never goes back, yet tarfile would keep them
             stream.drain()
-            if count == 0 or stream.total % tarfile.BLOCKSIZE:
-                raise InputError(f"{path} is not a whole tar archive: it ends in the middle of a member.")
+            if empty:
+                raise InputError(f"{path} is an empty tar archive.")
         except _DAMAGE as error:
-            raise InputError(f"{path} is damaged or cut off: {error or type(error).__name__}.") from error
+            raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, error: Exception) -> InputError:
+    return InputError(f"{path} is damaged or cut off: {str(error) or type(error).__name__}.")
+
+
+class _StrictTarInfo(tarfile.TarInfo):
+    """A header that must be one: tarfile takes a damaged header, and the lack of any, for the end."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+        """Read one block; TarError unless it is a member or the block of zeros that ends an archive."""
+        try:
+            info = super().frombuf(buf, encoding, errors)
+        except tarfile.HeaderError as error:
+            if buf and not any(buf):
+                raise
+            raise tarfile.ReadError(str(error)) from error
+        if info.type in _HEADER_TYPES and info.size > _LARGEST_HEADER:
+            raise tarfile.ReadError("a name or its records are longer than any real one")
+        return info
 
 
 def read_directory(top: Path) -> Iterator[Content]:
-    """Every member of a folder, sorted by path; a file's content is opened when it is yielded.
+    """Every member of a folder, each folder's sorted by name; a file is open while it is the one yielded.
 
     Links are told, never followed. InputError where a folder or file cannot be read.
     """
@@ -116,7 +156,7 @@ def read_directory(top: Path) -> Iterator[Content]:
                 member = _from_stat(path, path.relative_to(top).as_posix())
                 if member.kind == "file":
                     with path.open("rb") as content:
-                        yield member, content
+                        yield member, cast("IO[bytes]", _Guarded(content, path))
                 else:
                     yield member, None
             names[:] = [name for name in names if name not in links]
@@ -156,30 +196,35 @@ class _Guarded:
         try:
             return self._content.read(size)
         except _DAMAGE as error:
-            raise InputError(
-                f"{self._path} is damaged or cut off: {error or type(error).__name__}."
-            ) from error
+            raise _damaged(self._path, error) from error
+        except OSError as error:
+            raise InputError(f"{self._path} cannot be read: {error.strerror}.") from error
 
 
 class _Prefetch:
     """The plain bytes of a file, read (and inflated) ahead in a thread."""
 
     def __init__(self, path: Path, advance: Callable[[int], None] | None) -> None:
-        self.total = 0
         self._path = path
+        self._end: bytes | Exception | None = None
         self._chunks: queue.Queue[bytes | Exception] = queue.Queue(maxsize=8)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._fill, args=(path, advance), daemon=True)
         self._thread.start()
 
     def read(self, _size: int = -1) -> bytes:
+        if self._end is not None:
+            return self._told(self._end)
         chunk = self._chunks.get()
+        if not chunk or isinstance(chunk, Exception):
+            self._end = chunk  # nothing comes after it, however often tarfile asks
+        return self._told(chunk)
+
+    def _told(self, chunk: bytes | Exception) -> bytes:
         if isinstance(chunk, bytes):
-            self.total += len(chunk)
             return chunk
         if isinstance(chunk, _DAMAGE):
-            said = str(chunk) or type(chunk).__name__
-            raise InputError(f"{self._path} is damaged or cut off: {said}.") from chunk
+            raise _damaged(self._path, chunk) from chunk
         raise InputError(f"{self._path} cannot be read: {chunk}.") from chunk
 
     def drain(self) -> None:
@@ -210,11 +255,15 @@ class _Prefetch:
                         before = raw.tell()
                     if not chunk:
                         return
-        except (OSError, EOFError, ValueError, cast("type[Exception]", zlib_ng.error)) as error:
+        except _UNREADABLE as error:
             self._chunks.put(error)
+        finally:
+            self._chunks.put(b"")  # or the reader would wait for ever
 
 
 def _member(info: tarfile.TarInfo) -> Member:
+    if not -_LATEST < info.mtime < _LATEST:
+        raise tarfile.ReadError(f"{info.name} has a time that cannot be")
     kinds: tuple[tuple[bool, Kind], ...] = (
         (info.isreg(), "file"),
         (info.isdir(), "dir"),

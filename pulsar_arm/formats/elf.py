@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import struct
 from dataclasses import dataclass
 
 from elftools.common.exceptions import ELFError, ELFParseError
@@ -15,8 +16,10 @@ from elftools.elf.gnuversions import GNUVerNeedSection
 from pulsar_arm.errors import InputError
 
 _VERSION = re.compile(r"([A-Z]+)_([0-9][0-9.]*)$")
+_VERSION_ROW = 16
+"""Bytes of a Verneed or Vernaux record (gABI); they are chained by offsets, which may run in a circle."""
 # What pyelftools raises on bytes that are not what the header promises.
-_BROKEN = (
+BROKEN = (
     ELFError,
     ELFParseError,
     ConstructError,
@@ -26,6 +29,8 @@ _BROKEN = (
     EOFError,
     LookupError,
     MemoryError,
+    RecursionError,
+    struct.error,
     TypeError,
     ValueError,
 )
@@ -51,11 +56,12 @@ def read_elf(data: bytes) -> Elf:
     """Read a whole ELF file; InputError says what in it is broken."""
     try:
         return _read(ELFFile(io.BytesIO(data)))
-    except _BROKEN as error:
+    except BROKEN as error:
         raise InputError(f"its ELF structure is damaged: {error or type(error).__name__}") from error
 
 
 def _read(elf: ELFFile) -> Elf:
+    _believable(elf)
     soname, needed, align = "", list[str](), list[int]()
     for segment in elf.iter_segments():
         if segment["p_type"] == "PT_LOAD":
@@ -72,12 +78,27 @@ def _read(elf: ELFFile) -> Elf:
     )
 
 
+def _believable(elf: ELFFile) -> None:
+    """Refuse tables longer than the file: each of their rows would be read, up to 2**64 of them."""
+    for count, size, row in (
+        (elf.num_segments(), elf["e_phentsize"], elf.structs.Elf_Phdr.sizeof()),
+        (elf.num_sections(), elf["e_shentsize"], elf.structs.Elf_Shdr.sizeof()),
+    ):
+        if count and (size < row or count * size > elf.stream_len):
+            raise ELFError("its header names tables that the file does not hold")
+
+
 def _requires(elf: ELFFile) -> dict[str, str]:
     highest: dict[str, str] = {}
+    left = elf.stream_len // _VERSION_ROW
     for section in elf.iter_sections():
         if isinstance(section, GNUVerNeedSection):
             for _file, versions in section.iter_versions():
+                left -= 1
                 for version in versions:
+                    left -= 1
+                    if left < 0:
+                        raise ELFError("its symbol versions are more than the file can hold")
                     if match := _VERSION.match(version.name):
                         family, number = match[1], match[2]
                         highest[family] = max(highest.get(family, "0"), number, key=_order)

@@ -36,16 +36,21 @@ def whole_directory(path: Path, *, force: bool = False) -> Iterator[Path]:
         folder = temporary / path.name
         folder.mkdir()
         yield folder
-        if path.exists():
-            path.rename(temporary / "old")
-        folder.rename(path)
+        old = temporary / "old"
+        try:
+            if path.exists():
+                path.rename(old)
+            folder.rename(path)
+        finally:
+            if old.exists() and not path.exists():
+                old.rename(path)
 
 
 @contextmanager
 def _beside(path: Path, force: bool) -> Iterator[Path]:
-    if path.exists() and not force:
-        raise UsageError(f"{path} exists already: choose another name, or replace it with --force.")
     with told(path):
+        if path.exists() and not force:
+            raise UsageError(f"{path} exists already: choose another name, or replace it with --force.")
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
         # Only mkdtemp's folder is private; what is made in it gets the user's usual permissions.

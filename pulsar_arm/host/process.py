@@ -52,9 +52,11 @@ def run(
             check=False,
         )
     except FileNotFoundError as error:
+        if cwd and not cwd.exists():
+            raise HostError(f"{argv[0]} cannot be run in {cwd}: there is no such folder.") from error
         raise HostError(f"{argv[0]} is not installed: install it and run again.") from error
     except subprocess.TimeoutExpired as error:
-        raise HostError(f"{argv[0]} did not end within {timeout:.0f} seconds: {shlex.join(argv)}.") from error
+        raise HostError(f"{argv[0]} did not end within {timeout:g} seconds: {shlex.join(argv)}.") from error
     except OSError as error:
         raise HostError(f"{argv[0]} cannot be run: {error.strerror}.") from error
     if ok is not None and done.returncode not in ok:
