@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import venv
@@ -30,6 +31,8 @@ def test_an_installed_wheel_holds_the_data_and_finds_it(tmp_path: Path) -> None:
     install = [python, "-m", "pip", "install", "-q", "--no-deps", wheel]
     subprocess.run(install, check=True, capture_output=True)
     asks = "from pulsar_arm.catalog import *; print(folder('patches'), len(load_catalog()))"
-    found, count = subprocess.check_output([python, "-c", asks], text=True, cwd=tmp_path).split()
+    alone = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    told = subprocess.check_output([python, "-c", asks], text=True, cwd=tmp_path, env=alone)
+    found, count = told.split()
     assert Path(found).is_relative_to(tmp_path / "venv")
     assert int(count) == len(list((ROOT / "jar_overrides").glob("*.toml")))
