@@ -26,6 +26,11 @@ from pulsar_arm.patches import load_patches
 from pulsar_arm.pipeline import DEFAULT_BASE, Pipeline
 from pulsar_arm.plan import Plan
 from pulsar_arm.platforms import AARCH64, PLATFORMS, Platform, platform
+from pulsar_arm.printable import printable
+from pulsar_arm.reports import FORMATS
+from pulsar_arm.reports.baseline import read_baseline, without
+from pulsar_arm.reports.findings import Report
+from pulsar_arm.reports.table import scan_tables
 from pulsar_arm.verify import LEVELS, Level
 
 _EXIT_CODES = """\b
@@ -148,7 +153,7 @@ def _copy(path: Path, place: Path, force: bool) -> Path:
 
 @cli.command(epilog=_example("pulsar-arm scan 2.6.0 --format json -o report.json"))
 @click.argument("source", nargs=-1, required=True)
-@click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
+@click.option("--format", "form", type=click.Choice(list(FORMATS)), default="table", show_default=True)
 @_out
 @click.option(
     "--target",
@@ -164,6 +169,12 @@ def _copy(path: Path, place: Path, force: bool) -> Path:
     show_default=True,
     help="Exit with 1 when a gap or check is this bad, or worse.",
 )
+@click.option(
+    "--baseline",
+    metavar="FILE",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="An earlier JSON report: tell and count only what is new since then.",
+)
 @_force
 @_pass_options
 def scan(
@@ -173,28 +184,26 @@ def scan(
     out: Path | None,
     target: str,
     fail_on: str,
+    baseline: Path | None,
     force: bool,
 ) -> int:
     """Tell what of SOURCE would break on aarch64, how badly, and what mends it.
 
     SOURCE is a release tarball, an unpacked folder, a jar or NAR, or a release number such as 2.6.0.
     """
-    pipeline = options.pipeline(platform(target))
+    machine = platform(target)
+    known = read_baseline(baseline, machine) if baseline else None
+    pipeline = options.pipeline(machine)
     plans = [pipeline.scan(pipeline.open(name)) for name in source]
-    if form == "json":
-        reports = [report.scan_json(plan) for plan in plans]
-        text = report.dump(reports[0] if len(reports) == 1 else {"schema_version": 1, "reports": reports})
-    else:
-        text = ""
-    tables = [report.scan_table(plan) for plan in plans]
+    reports = [without(plan, known) if known else Report(plan) for plan in plans]
     if out:
         with whole_file(out, force=force) as place:
-            place.write_text(text or report.as_text(tables), encoding="utf-8")
-    elif text:
-        click.echo(text, nl=False)
+            place.write_text(FORMATS[form](reports), encoding="utf-8")
+    elif form == "table":
+        report.print_out(scan_tables(reports))
     else:
-        report.print_out(tables)
-    return max((_answer(plan, fail_on) for plan in plans), default=0)
+        click.echo(FORMATS[form](reports), nl=False)
+    return max((_answer(one.plan, fail_on) for one in reports), default=0)
 
 
 def _answer(plan: Plan, fail_on: str) -> int:
@@ -348,5 +357,5 @@ def main() -> NoReturn:
 
 
 def _fail(sentence: str, code: int) -> int:
-    click.echo(f"pulsar-arm: {sentence}", err=True)
+    click.echo(f"pulsar-arm: {printable(sentence)}", err=True)
     return code
