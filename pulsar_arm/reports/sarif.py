@@ -12,7 +12,6 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
-from urllib.parse import quote
 
 from pulsar_arm import __version__, report
 from pulsar_arm.catalog import Severity
@@ -28,6 +27,7 @@ _LEVELS: dict[Severity, str] = {
     "degraded": "warning",
     "harmless": "note",
 }
+_RESERVED = re.compile(r"[^A-Za-z0-9._~/-]")
 _PROBLEMS = {"error": "error", "warning": "warning", "note": "recommendation"}
 _SHORT = {
     "missing": "{library} has no library for {target}",
@@ -78,7 +78,7 @@ def _run(told: Report, name: str) -> dict[str, Any]:
             }
         },
         "automationDetails": {
-            "id": f"pulsar-arm/{quote(printable(name), safe='')}/",
+            "id": f"pulsar-arm/{_encoded(printable(name)).replace('/', '%2F')}/",
             "description": {"text": _plain(headline(told))},
         },
         "invocations": [
@@ -155,13 +155,19 @@ def _result(one: Finding, place: int, number: int) -> dict[str, Any]:
 def _location(location: str) -> dict[str, Any]:
     """The file that lies in the distribution; what is nested in it is a logical location besides."""
     outer, nested, _ = location.partition("!/")
-    uri = quote(outer, safe="/", errors="surrogateescape")
     place: dict[str, Any] = {
-        "physicalLocation": {"artifactLocation": {"uri": uri}, "region": {"startLine": 1}}
+        "physicalLocation": {"artifactLocation": {"uri": _encoded(outer)}, "region": {"startLine": 1}}
     }
     if nested:
         place["logicalLocations"] = [{"fullyQualifiedName": printable(location), "kind": "module"}]
     return place
+
+
+def _encoded(path: str) -> str:
+    """A path as a relative reference (RFC 3986, 2.1 and 2.3); bytes that are no UTF-8 keep their value."""
+    return _RESERVED.sub(
+        lambda found: "".join(f"%{byte:02X}" for byte in found[0].encode(errors="surrogateescape")), path
+    )
 
 
 def _unreadable(location: str, reason: str) -> dict[str, Any]:
