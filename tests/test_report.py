@@ -62,9 +62,11 @@ CHECK = PlatformCheck(
 )
 
 
-def native(library: str, machine: str, scope: str = "lib", system: str = "linux") -> Native:
+def native(
+    library: str, machine: str, scope: str = "lib", system: str = "linux", glibc: str = "2.17"
+) -> Native:
     elf = machine == "aarch64"
-    needs = (("GLIBC", "2.17"),) if elf else ()
+    needs = (("GLIBC", glibc),) if elf else ()
     place = f"{scope}/{library}.jar!/{machine}.so"
     return Native(library, "5.13.3", scope, place, "elf", machine, system, "glibc", needs, 65536 * elf, "")
 
@@ -394,6 +396,7 @@ def test_the_matrix_tells_per_class_path_what_is_there_for_the_target() -> None:
         libraries=[
             native("rocksdbjni", "x86_64"),
             native("jna", "aarch64"),
+            native("jna", "aarch64", glibc="2.9"),
             native("jna", "x86_64"),
             native("kqueue", "x86_64", system="osx"),
             native("sibling", "s390x", scope="lib/other"),
@@ -402,7 +405,8 @@ def test_the_matrix_tells_per_class_path_what_is_there_for_the_target() -> None:
     text = FORMATS["html"]([report])
     matrix = text[text.index('<table class="matrix">') :]
     head = re.findall(r'<th scope="col".*?>(.*?)</th>', matrix)
-    assert head == ["library", "aarch64 (target)", "x86_64", "s390x", "other systems"]
+    assert head == ["library", "aarch64 (target)", "x86_64", "also for"]
+    assert re.findall(r'<td class="soft">(.*?)</td>', matrix) == ["–", "osx", "–", "s390x"]
     badges = re.findall(r'<span class="badge (\w+)">(.*?)</span>', matrix)
     assert badges[:4] == [
         ("fine", "yes"),
@@ -410,7 +414,7 @@ def test_the_matrix_tells_per_class_path_what_is_there_for_the_target() -> None:
         ("fatal", "missing"),
         ("beside", "in another jar"),
     ]
-    assert "glibc, GLIBC 2.17" in matrix
+    assert "glibc, GLIBC 2.17</span>" in matrix
 
 
 def test_tables_of_the_page_have_captions_and_headers() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from pulsar_arm.walk import NOT_COVERED
 
 _TEMPLATE = "report.html.j2"
 _USUAL = ("aarch64", "x86_64", "x86", "arm", "ppc64le")
-"""Machines in the order a reader expects; others follow by name."""
+"""The machines of servers have a column each, where anything is there for them; others are named."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +35,8 @@ class _Line:
     detail: str
     machines: frozenset[str]
     """Of its Linux libraries."""
-    systems: tuple[str, ...]
-    """Other systems it has libraries for."""
+    others: tuple[str, ...]
+    """Machines without a column, then other systems it has libraries for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +92,7 @@ def _matrix(told: Report) -> _Matrix:
     for key in sorted(libraries):
         scopes[key[0]].append(_line(key, libraries[key], found.get(key), target))
     seen = {machine for lines in scopes.values() for line in lines for machine in line.machines}
-    order = [target, *(one for one in _USUAL if one in seen and one != target)]
-    machines = (*order, *sorted(seen.difference(order)))
+    machines = (target, *(one for one in _USUAL if one in seen and one != target))
     return _Matrix(machines, tuple((scope, tuple(lines)) for scope, lines in scopes.items()))
 
 
@@ -116,7 +116,10 @@ def _line(
         says,
         finding.reason if finding else _needs(natives, target),
         machines,
-        tuple(sorted({one.system for one in natives} - {"linux"})),
+        (
+            *sorted(machines.difference(_USUAL, {target})),
+            *sorted({one.system for one in natives} - {"linux"}),
+        ),
     )
 
 
@@ -124,5 +127,12 @@ def _needs(natives: Sequence[Native], target: str) -> str:
     """What the target's libraries want of the system."""
     mine = [one for one in natives if one.machine == target and one.system == "linux"]
     libcs = sorted({one.libc for one in mine if one.libc})
-    versions = sorted({f"{name} {number}" for one in mine for name, number in one.requires})
-    return ", ".join([*libcs, *versions])
+    highest = dict[str, str]()
+    for name, number in sorted((needs for one in mine for needs in one.requires), key=_in_order):
+        highest[name] = number
+    return ", ".join([*libcs, *(f"{name} {number}" for name, number in highest.items())])
+
+
+def _in_order(needs: tuple[str, str]) -> tuple[str, list[int]]:
+    """By name, then as versions are ordered: 2.9 before 2.17."""
+    return needs[0], [int(part) for part in re.findall(r"\d+", needs[1])]
