@@ -6,99 +6,42 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import NoReturn
 
 import click
 
 from pulsar_arm import __version__, parts, report
 from pulsar_arm.build import Order
-from pulsar_arm.catalog import SEVERITIES, folder, load_catalog
+from pulsar_arm.catalog import SEVERITIES
 from pulsar_arm.engines import ENGINES
 from pulsar_arm.errors import PulsarArmError, UsageError
 from pulsar_arm.host.files import whole_file
-from pulsar_arm.host.maven import Repository
-from pulsar_arm.host.progress import Progress, Silent, Terminal
 from pulsar_arm.image import image_names
-from pulsar_arm.patches import load_patches
-from pulsar_arm.pipeline import DEFAULT_BASE, Pipeline
+from pulsar_arm.options import (
+    EXIT_CODES,
+    SOURCE,
+    Options,
+    default_cache,
+    example,
+    force_option,
+    format_option,
+    out_option,
+    pass_options,
+)
+from pulsar_arm.pipeline import DEFAULT_BASE
 from pulsar_arm.plan import Plan
-from pulsar_arm.platforms import AARCH64, PLATFORMS, Platform, platform
+from pulsar_arm.platforms import AARCH64, PLATFORMS, platform
+from pulsar_arm.printable import printable
+from pulsar_arm.reports import FORMATS
+from pulsar_arm.reports.baseline import read_baseline, without
+from pulsar_arm.reports.findings import Report
+from pulsar_arm.reports.table import scan_tables
 from pulsar_arm.verify import LEVELS, Level
 
-_EXIT_CODES = """\b
-Exit codes:
-  0    fine
-  1    the answer is "no": a gap at or above --fail-on, a verification that failed
-  2    usage
-  3    the input, or part of it, cannot be read (the report is still written)
-  4    catalog or patch data is wrong
-  5    a fatal or feature gap that nothing in the catalog resolves or tolerates
-  6    a build failed
-  7    the host or network lacks something: tool, release, emulation, space, permission
-  130  interrupted
-"""
-_SOURCE = "a release tarball, an unpacked folder, a jar or NAR, or a release number such as 2.6.0"
 
-
-_Command = TypeVar("_Command", bound=Callable[..., Any])
-
-
-@dataclass(frozen=True, slots=True)
-class _Options:
-    """The global options."""
-
-    verbose: bool
-    quiet: bool
-    offline: bool
-    maven_url: str | None
-    cache: Path
-
-    def progress(self) -> Progress:
-        return Silent() if self.quiet else Terminal()
-
-    def repository(self, progress: Progress) -> Repository:
-        return Repository(self.cache, url=self.maven_url, offline=self.offline, progress=progress)
-
-    def pipeline(self, target: Platform = AARCH64) -> Pipeline:
-        progress = self.progress()
-        return Pipeline(
-            self.repository(progress),
-            load_catalog(),
-            load_patches(folder("patches")),
-            target,
-            self.cache,
-            progress,
-            offline=self.offline,
-        )
-
-
-def _default_cache() -> Path:
-    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
-    return Path(base) / "pulsar-arm"
-
-
-def _example(text: str) -> str:
-    return f"\b\nExample:\n  {text}"
-
-
-_pass_options = click.make_pass_decorator(_Options)
-_out = click.option(
-    "-o", "--out", "out", type=click.Path(path_type=Path), help="Write there instead of stdout."
-)
-_force = click.option("--force", is_flag=True, help="Replace outputs that exist.")
-
-
-def _form(command: str, *names: str) -> Callable[[_Command], _Command]:
-    """The option --format, whose name is a builtin's and so not its parameter's."""
-    choice = click.Choice(names)
-    envvar = f"PULSAR_ARM_{command}_FORMAT"
-    return click.option("--format", "form", type=choice, envvar=envvar, default=names[0], show_default=True)
-
-
-@click.group(epilog=_EXIT_CODES, context_settings={"auto_envvar_prefix": "PULSAR_ARM"})
+@click.group(epilog=EXIT_CODES, context_settings={"auto_envvar_prefix": "PULSAR_ARM"})
 @click.version_option(__version__, prog_name="pulsar-arm")
 @click.option("-v", "--verbose", is_flag=True, help="Show the commands that are run, and tracebacks.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress and no notes.")
@@ -107,7 +50,7 @@ def _form(command: str, *names: str) -> Callable[[_Command], _Command]:
 @click.option(
     "--cache",
     type=click.Path(path_type=Path, file_okay=False),
-    default=_default_cache,
+    default=default_cache,
     show_default="$XDG_CACHE_HOME/pulsar-arm",
     help="Where fetched files and bases are kept.",
 )
@@ -121,18 +64,18 @@ def cli(
     """
     logging.basicConfig(level=logging.DEBUG if verbose else logging.WARNING, format="%(message)s")
     logging.getLogger("urllib3").setLevel(logging.WARNING)
-    context.obj = _Options(verbose, quiet, offline, maven_url, cache.expanduser().absolute())
+    context.obj = Options(verbose, quiet, offline, maven_url, cache.expanduser().absolute())
 
 
-@cli.command(epilog=_example("pulsar-arm fetch 2.6.0 --offloaders --connectors kafka,jdbc-postgres"))
+@cli.command(epilog=example("pulsar-arm fetch 2.6.0 --offloaders --connectors kafka,jdbc-postgres"))
 @click.argument("version")
 @click.option("--offloaders", is_flag=True, help="The tiered-storage offloaders too.")
 @click.option("--connectors", metavar="all|NAME[,NAME...]", help="Connectors too.")
 @click.option("-o", "--out", type=click.Path(path_type=Path, file_okay=False), help="Copy into this folder.")
-@_force
-@_pass_options
+@force_option
+@pass_options
 def fetch(
-    options: _Options, version: str, offloaders: bool, connectors: str | None, out: Path | None, force: bool
+    options: Options, version: str, offloaders: bool, connectors: str | None, out: Path | None, force: bool
 ) -> None:
     """Bring a release and its parts into the cache, or a folder, and print the paths."""
     progress = options.progress()
@@ -156,10 +99,10 @@ def _copy(path: Path, place: Path, force: bool) -> Path:
     return place
 
 
-@cli.command(epilog=_example("pulsar-arm scan 2.6.0 --format json -o report.json"))
+@cli.command(epilog=example("pulsar-arm scan 2.6.0 --format json -o report.json"))
 @click.argument("source", nargs=-1, required=True)
-@_form("SCAN", "table", "json")
-@_out
+@format_option("SCAN", *FORMATS)
+@out_option
 @click.option(
     "--target",
     type=click.Choice([one.name for one in PLATFORMS]),
@@ -174,37 +117,41 @@ def _copy(path: Path, place: Path, force: bool) -> Path:
     show_default=True,
     help="Exit with 1 when a gap or check is this bad, or worse.",
 )
-@_force
-@_pass_options
+@click.option(
+    "--baseline",
+    metavar="FILE",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="An earlier JSON report: tell and count only what is new since then.",
+)
+@force_option
+@pass_options
 def scan(
-    options: _Options,
+    options: Options,
     source: Sequence[str],
     form: str,
     out: Path | None,
     target: str,
     fail_on: str,
+    baseline: Path | None,
     force: bool,
 ) -> int:
     """Tell what of SOURCE would break on aarch64, how badly, and what mends it.
 
     SOURCE is a release tarball, an unpacked folder, a jar or NAR, or a release number such as 2.6.0.
     """
-    pipeline = options.pipeline(platform(target))
+    machine = platform(target)
+    known = read_baseline(baseline, machine) if baseline else None
+    pipeline = options.pipeline(machine)
     plans = [pipeline.scan(pipeline.open(name)) for name in source]
-    if form == "json":
-        reports = [report.scan_json(plan) for plan in plans]
-        text = report.dump(reports[0] if len(reports) == 1 else {"schema_version": 1, "reports": reports})
-    else:
-        text = ""
-    tables = [report.scan_table(plan) for plan in plans]
+    reports = [without(plan, known) if known else Report(plan) for plan in plans]
     if out:
         with whole_file(out, force=force) as place:
-            place.write_text(text or report.as_text(tables), encoding="utf-8")
-    elif text:
-        click.echo(text, nl=False)
+            place.write_text(FORMATS[form](reports), encoding="utf-8")
+    elif form == "table":
+        report.print_out(scan_tables(reports))
     else:
-        report.print_out(tables)
-    return max((_answer(plan, fail_on) for plan in plans), default=0)
+        click.echo(FORMATS[form](reports), nl=False)
+    return max((_answer(one.plan, fail_on) for one in reports), default=0)
 
 
 def _answer(plan: Plan, fail_on: str) -> int:
@@ -215,7 +162,7 @@ def _answer(plan: Plan, fail_on: str) -> int:
     return int(any(count for severity, count in inventory.summary().items() if severity in counted))
 
 
-@cli.command(epilog=_example("pulsar-arm port 2.6.0 -o apache-pulsar-2.6.0-aarch64.tar.gz"))
+@cli.command(epilog=example("pulsar-arm port 2.6.0 -o apache-pulsar-2.6.0-aarch64.tar.gz"))
 @click.argument("source")
 @click.option(
     "-o",
@@ -224,9 +171,9 @@ def _answer(plan: Plan, fail_on: str) -> int:
     help="An archive by its suffix (.tar.gz, .tgz, .tar), else a folder; the receipt is OUT.receipt.json.",
 )
 @click.option("--dry-run", is_flag=True, help="Print the plan and write nothing.")
-@_force
-@_pass_options
-def port(options: _Options, source: str, out: Path | None, dry_run: bool, force: bool) -> None:
+@force_option
+@pass_options
+def port(options: Options, source: str, out: Path | None, dry_run: bool, force: bool) -> None:
     """Write SOURCE as it should be on aarch64: ARM builds swapped in, Presto's check patched.
 
     SOURCE is a release tarball, an unpacked folder, a jar or NAR, or a release number such as 2.6.0.
@@ -244,16 +191,14 @@ def port(options: _Options, source: str, out: Path | None, dry_run: bool, force:
         )
 
 
-@cli.command(
-    epilog=_example("pulsar-arm build --images pulsar,pulsar-all --connectors kafka --output images")
-)
+@cli.command(epilog=example("pulsar-arm build --images pulsar,pulsar-all --connectors kafka --output images"))
 @click.option("--images", default="pulsar", show_default=True, metavar="NAME[,NAME...]", help="Which images.")
 @click.option(
     "--from",
     "source",
     envvar="PULSAR_ARM_BUILD_FROM",
     metavar="SOURCE",
-    help=f"What to build from: {_SOURCE}.",
+    help=f"What to build from: {SOURCE}.",
 )
 @click.option("--engine", type=click.Choice(["auto", *ENGINES]), default="auto", show_default=True)
 @click.option(
@@ -278,10 +223,10 @@ def port(options: _Options, source: str, out: Path | None, dry_run: bool, force:
 @click.option("--mirror", metavar="URL", help="The Debian mirror for the base.")
 @click.option("--refresh", is_flag=True, help="Look for newer packages of the base.")
 @click.option("--fast", is_flag=True, help="Compress faster; digests may then differ between machines.")
-@_force
-@_pass_options
+@force_option
+@pass_options
 def build(
-    options: _Options,
+    options: Options,
     images: str,
     source: str | None,
     engine: str,
@@ -320,12 +265,12 @@ def build(
         click.echo(f"{one.archive}  {one.reference}  {one.digest}")
 
 
-@cli.command(epilog=_example("pulsar-arm verify images/pulsar-2.6.0-linux-arm64.tar"))
+@cli.command(epilog=example("pulsar-arm verify images/pulsar-2.6.0-linux-arm64.tar"))
 @click.argument("source")
 @click.option("--level", type=click.Choice(LEVELS), default=LEVELS[-1], show_default=True)
-@_form("VERIFY", "table", "json")
-@_pass_options
-def verify(options: _Options, source: str, level: Level, form: str) -> int:
+@format_option("VERIFY", "table", "json")
+@pass_options
+def verify(options: Options, source: str, level: Level, form: str) -> int:
     """Prove that an image, or a ported distribution, will work on aarch64.
 
     static: the config, a new scan, the machine of every program. load: each native that a loader would
@@ -364,5 +309,5 @@ def main() -> NoReturn:
 
 
 def _fail(sentence: str, code: int) -> int:
-    click.echo(f"pulsar-arm: {sentence}", err=True)
+    click.echo(f"pulsar-arm: {printable(sentence)}", err=True)
     return code

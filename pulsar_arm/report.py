@@ -1,4 +1,7 @@
-"""Say what was found, planned, built and proved: as a table for people, as JSON for programs."""
+"""Say what was planned, built and proved: as a table for people, as JSON for programs.
+
+The reports of a scan, in all their formats, stand in `reports/` and share the words that stand here.
+"""
 
 from __future__ import annotations
 
@@ -13,73 +16,13 @@ from rich.text import Text
 from pulsar_arm.catalog import SEVERITIES
 from pulsar_arm.plan import Action, Add, PatchClass, Plan, Replace, Resolved, Tolerated, Unresolved, Verdict
 from pulsar_arm.port import Ported
-from pulsar_arm.scan import Gap, Inventory, Native, PlatformCheck
+from pulsar_arm.printable import printable
+from pulsar_arm.scan import Gap, Inventory, PlatformCheck
 from pulsar_arm.verify import Verification
 
 SCHEMA_VERSION = 1
 _STYLES = {"fatal": "bold red", "feature": "red", "degraded": "yellow", "harmless": "dim"}
 _WIDTH = 100
-
-
-def scan_json(plan: Plan) -> dict[str, Any]:
-    """The `scan` object of the JSON contract; the plan says what would mend each row."""
-    inventory = plan.inventory
-    distribution = inventory.distribution
-    rows = {id(one.subject): one for one in plan.verdicts}
-    return {
-        "schema_version": SCHEMA_VERSION,
-        "target": inventory.target.name,
-        "distribution": {
-            "kind": distribution.kind,
-            "version": distribution.version,
-            "source": distribution.source,
-            "sha256": distribution.sha256,
-        },
-        "libraries": [_library(native) for native in inventory.libraries],
-        "gaps": [_gap(gap) | {"remedy": remedy(rows[id(gap)])} for gap in inventory.gaps],
-        "checks": [
-            {
-                "location": check.location,
-                "class": check.class_name,
-                "severity": check.severity,
-                "accepts": list(check.accepts),
-                "reason": check.reason,
-                "remedy": remedy(rows[id(check)]),
-            }
-            for check in inventory.checks
-        ],
-        "unreadable": [{"location": row.location, "reason": row.reason} for row in inventory.unreadable],
-        "summary": inventory.summary(),
-    }
-
-
-def _library(native: Native) -> dict[str, Any]:
-    fields: dict[str, Any] = {
-        "library": native.library,
-        "version": native.version,
-        "scope": native.scope,
-        "location": native.location,
-        "format": native.format,
-        "machine": native.machine,
-        "system": native.system,
-        "libc": native.libc or None,
-    }
-    if native.page_align:
-        fields |= {"requires": dict(native.requires), "page_align": native.page_align}
-    return fields | ({"note": native.note} if native.note else {})
-
-
-def _gap(gap: Gap) -> dict[str, Any]:
-    return {
-        "library": gap.library,
-        "version": gap.version,
-        "scope": gap.scope,
-        "kind": gap.kind,
-        "severity": gap.severity,
-        "locations": list(gap.locations),
-        "present": list(gap.present),
-        "reason": gap.reason,
-    }
 
 
 def remedy(verdict: Verdict) -> str | None:
@@ -168,59 +111,53 @@ def verification_json(verification: Verification) -> dict[str, Any]:
 
 
 def dump(value: Any) -> str:
-    """JSON as it is printed and written everywhere."""
-    return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+    """JSON as it is printed and written everywhere; what does not print is escaped (RFC 8259, 7)."""
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    lines = (line if line.isprintable() else _escaped(line) for line in text.split("\n"))
+    return "\n".join(lines) + "\n"
 
 
-def scan_table(plan: Plan) -> RenderableType:
-    """The verdict first, then what breaks, worst first, then what could not be looked at."""
-    inventory = plan.inventory
-    rows = _table(2)
-    for verdicts in _alike(plan.verdicts):
-        first = verdicts[0]
-        mend = Text(f"-> {remedy(first) or 'no remedy is known'}", style="green" if remedy(first) else "bold")
-        rows.add_row(*_heading(verdicts))
-        rows.add_row("", Text(first.subject.reason))
-        rows.add_row("", mend)
-    unread = [
-        Text(f"Not looked at: {row.location or 'the rest'}: {row.reason}") for row in inventory.unreadable
-    ]
-    return Group(_headline(inventory), *([rows] if plan.verdicts else []), *unread)
+def _escaped(line: str) -> str:
+    # json.dumps leaves one control character of ASCII alone, the last.
+    escapes = {one: json.dumps(one)[1:-1] for one in set(line) if not one.isprintable()} | {"\x7f": r"\u007f"}
+    return "".join(escapes.get(one, one) for one in line)
 
 
 def plan_table(plan: Plan) -> RenderableType:
     """What a port does about each gap and check, worst first."""
-    rows = _table(3)
-    for verdicts in _alike(plan.verdicts):
+    rows = columns(3)
+    for verdicts in alike(plan.verdicts):
         first = verdicts[0]
         outcome = first.outcome
         reason = remedy(first) if isinstance(outcome, Resolved) else outcome.reason
-        severity, what = _heading(verdicts)
+        severity, what = heading(verdicts)
         rows.add_row(severity, Text(type(outcome).__name__.lower(), style=_VERDICTS[type(outcome)]), what)
-        rows.add_row("", "", reason)
-    return Group(_headline(plan.inventory), *([rows] if plan.verdicts else []))
+        rows.add_row("", "", words(reason or ""))
+    return Group(words(headline(plan.inventory)), *([rows] if plan.verdicts else []))
 
 
 _VERDICTS = {Resolved: "green", Tolerated: "yellow", Unresolved: "bold red"}
 
 
-def _alike(verdicts: Sequence[Verdict]) -> list[list[Verdict]]:
+def alike(verdicts: Sequence[Verdict]) -> list[list[Verdict]]:
     """Verdicts that say the same of one library in several class paths, together; the worst first."""
     groups: dict[tuple[object, ...], list[Verdict]] = {}
     for one in sorted(verdicts, key=lambda one: SEVERITIES.index(one.subject.severity)):
-        key = (one.subject.severity, _name(one.subject), one.subject.reason, remedy(one))
+        key = (one.subject.severity, name(one.subject), one.subject.reason, remedy(one))
         groups.setdefault(key, []).append(one)
     return list(groups.values())
 
 
-def _heading(verdicts: Sequence[Verdict]) -> tuple[Text, Text]:
+def heading(verdicts: Sequence[Verdict]) -> tuple[Text, Text]:
+    """The severity, and the name with the places it stands in, of verdicts that are alike."""
     subject = verdicts[0].subject
     places = [one.subject.scope if isinstance(one.subject, Gap) else one.subject.location for one in verdicts]
-    what = Text(_name(subject), style="bold").append(f" in {', '.join(places)}", style="not bold")
+    what = words(name(subject), "bold").append(printable(f" in {', '.join(places)}"), style="not bold")
     return Text(subject.severity, style=_STYLES[subject.severity]), what
 
 
-def _name(subject: Gap | PlatformCheck) -> str:
+def name(subject: Gap | PlatformCheck) -> str:
+    """What a reader calls it: library and version, or the class without its package."""
     if isinstance(subject, Gap):
         return f"{subject.library} {subject.version}".strip()
     return subject.class_name.rsplit(".", 1)[-1]
@@ -228,34 +165,50 @@ def _name(subject: Gap | PlatformCheck) -> str:
 
 def verification_table(verification: Verification) -> RenderableType:
     """The answer first, then a row for each check."""
-    rows = _table(3)
+    rows = columns(3)
     for check in verification.checks:
         outcome = Text(check.outcome, style="green" if check.outcome == "passed" else "bold red")
-        rows.add_row(outcome, check.level, Text(check.subject, style="bold"))
-        rows.add_row("", "", check.evidence)
+        rows.add_row(outcome, check.level, words(check.subject, "bold"))
+        rows.add_row("", "", words(check.evidence))
     failed = sum(check.outcome == "failed" for check in verification.checks)
     count = len(verification.checks)
     answer = f"passes all {count} checks" if not failed else f"FAILS {failed} of {count} checks"
-    return Group(Text(f"{verification.subject} {answer} (level {verification.level})."), rows)
+    return Group(words(f"{verification.subject} {answer} (level {verification.level})."), rows)
 
 
-def _headline(inventory: Inventory) -> Text:
+def headline(inventory: Inventory) -> str:
+    """The answer in one sentence, with its numbers."""
+    counts = ", ".join(f"{count} {severity}" for severity, count in inventory.summary().items() if count)
+    return f"{answer(inventory)}: {counts}." if counts else f"{answer(inventory)}."
+
+
+def answer(inventory: Inventory) -> str:
+    """The answer without its numbers and its full stop."""
+    target = inventory.target.name
+    if not any(inventory.summary().values()):
+        where = " in what could be read" if inventory.unreadable else ""
+        return f"{title(inventory)}: nothing found that would break on {target}{where}"
+    verdict = "does not run" if inventory.summary()["fatal"] else "runs, with losses,"
+    return f"{title(inventory)} {verdict} on {target} as it is"
+
+
+def title(inventory: Inventory) -> str:
+    """How a report calls what was scanned."""
     distribution = inventory.distribution
     known = distribution.kind in ("pulsar", "offloaders") and distribution.version
-    name = f"{distribution.kind} {distribution.version}" if known else distribution.source
-    counts = ", ".join(f"{count} {severity}" for severity, count in inventory.summary().items() if count)
-    if not counts:
-        return Text(f"{name}: nothing found that would break on {inventory.target.name}.")
-    fatal = inventory.summary()["fatal"]
-    verdict = "does not run" if fatal else "runs, with losses,"
-    return Text(f"{name} {verdict} on {inventory.target.name} as it is: {counts}.")
+    return f"{distribution.kind} {distribution.version}" if known else distribution.source
 
 
-def _table(columns: int) -> Table:
+def words(text: str, style: str = "") -> Text:
+    """Text for a table, its markup and control characters without effect."""
+    return Text(printable(text), style=style)
+
+
+def columns(count: int) -> Table:
     """Rows without lines; only the last column may be folded."""
     table = Table(box=None, pad_edge=False, show_header=False)
-    for number in range(1, columns + 1):
-        table.add_column(overflow="fold", no_wrap=number < columns)
+    for number in range(1, count + 1):
+        table.add_column(overflow="fold", no_wrap=number < count)
     return table
 
 

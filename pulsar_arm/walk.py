@@ -105,6 +105,15 @@ class Findings:
 
 Finding = FoundNative | FoundClass | Unreadable
 
+NOT_COVERED = (
+    "entries of archives that are named .class: only the platform checks of Presto and Trino are read",
+    "other code, scripts and settings that name a machine, and JVM options that only one machine knows",
+    "archives inside that do not begin as a zip does: tar, gz, xz, zst, rpm, deb, self-running jars",
+    f"archives more than {_DEPTH} deep, or larger than {_LARGEST >> 20} MiB: each is told as unreadable",
+    "static libraries (.a), which no JVM loads, and what is downloaded or generated while it runs",
+)
+"""What no walk looks at, in words for the reader of a report."""
+
 
 def walk(members: Iterable[Content], machine: str) -> Findings:
     """Look at every member; `machine` (ELF spelling) is the target whose libraries are read whole.

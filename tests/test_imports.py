@@ -13,7 +13,8 @@ PACKAGE = Path(__file__).parent.parent / "pulsar_arm"
 ORDER = (
     ("__main__",),
     ("cli",),
-    ("pipeline", "report", "build", "delivery"),
+    ("options",),
+    ("pipeline", "report", "reports", "build", "delivery"),
     ("verify",),
     ("engines",),
     ("image",),
@@ -26,7 +27,7 @@ ORDER = (
     ("formats",),
     ("tables",),
     ("platforms",),
-    ("errors",),
+    ("errors", "printable"),
     ("__init__",),
 )
 OUTSIDE = {"subprocess", "socket", "requests", "urllib3", "docker", "http", "urllib", "remotezip", "jgo"}

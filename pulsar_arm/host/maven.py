@@ -197,7 +197,13 @@ class Repository:
         sha1 = told[0].lower() if told else None
         try:
             kept = download(
-                client, url, path, progress=self._progress, label=f"Fetching {coordinate.file}", sha1=sha1, sha256=pinned
+                client,
+                url,
+                path,
+                progress=self._progress,
+                label=f"Fetching {coordinate.file}",
+                sha1=sha1,
+                sha256=pinned,
             )
         except NotThereError as error:
             raise self._not_published(coordinate) from error

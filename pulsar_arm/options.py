@@ -1,0 +1,92 @@
+"""What the commands share: the global options, the options several have, the words of their help."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from pulsar_arm.catalog import folder, load_catalog
+from pulsar_arm.host.maven import Repository
+from pulsar_arm.host.progress import Progress, Silent, Terminal
+from pulsar_arm.patches import load_patches
+from pulsar_arm.pipeline import Pipeline
+from pulsar_arm.platforms import AARCH64, Platform
+
+EXIT_CODES = """\b
+Exit codes:
+  0    fine
+  1    the answer is "no": a gap at or above --fail-on, a verification that failed
+  2    usage
+  3    the input, or part of it, cannot be read (the report is still written)
+  4    catalog or patch data is wrong
+  5    a fatal or feature gap that nothing in the catalog resolves or tolerates
+  6    a build failed
+  7    the host or network lacks something: tool, release, emulation, space, permission
+  130  interrupted
+"""
+SOURCE = "a release tarball, an unpacked folder, a jar or NAR, or a release number such as 2.6.0"
+
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The global options."""
+
+    verbose: bool
+    quiet: bool
+    offline: bool
+    maven_url: str | None
+    cache: Path
+
+    def progress(self) -> Progress:
+        """What tells the narrative."""
+        return Silent() if self.quiet else Terminal()
+
+    def repository(self, progress: Progress) -> Repository:
+        """The Maven repository that was asked for."""
+        return Repository(self.cache, url=self.maven_url, offline=self.offline, progress=progress)
+
+    def pipeline(self, target: Platform = AARCH64) -> Pipeline:
+        """The program, with its data loaded and validated."""
+        progress = self.progress()
+        return Pipeline(
+            self.repository(progress),
+            load_catalog(),
+            load_patches(folder("patches")),
+            target,
+            self.cache,
+            progress,
+            offline=self.offline,
+        )
+
+
+def default_cache() -> Path:
+    """Where things are kept when the user names no place (XDG base directory specification)."""
+    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return Path(base) / "pulsar-arm"
+
+
+def example(text: str) -> str:
+    """What stands at the end of a command's help."""
+    return f"\b\nExample:\n  {text}"
+
+
+pass_options = click.make_pass_decorator(Options)
+out_option = click.option(
+    "-o", "--out", "out", type=click.Path(path_type=Path), help="Write there instead of stdout."
+)
+force_option = click.option("--force", is_flag=True, help="Replace outputs that exist.")
+
+
+def format_option(command: str, *names: str) -> Callable[[_Command], _Command]:
+    """The option --format, whose name is a builtin's and so not its parameter's."""
+    choice = click.Choice(names)
+    envvar = f"PULSAR_ARM_{command}_FORMAT"
+    return click.option("--format", "form", type=choice, envvar=envvar, default=names[0], show_default=True)
