@@ -287,6 +287,9 @@ def verify(options: Options, source: str, level: Level, form: str) -> int:
 def main() -> NoReturn:
     """Run the command line; failures become one sentence on stderr and the documented exit code."""
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    # The threads that inflate and hash wait for Python's lock at each of their pieces: by default 5 ms,
+    # while jars are being parsed, which made a scan a quarter slower.
+    sys.setswitchinterval(0.0005)
     verbose = bool({"-v", "--verbose"} & set(sys.argv[1:]))
     try:
         code = cli.main(standalone_mode=False)

@@ -6,6 +6,7 @@ a shared machine mean little. Rivals that are not here are left out, and that is
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import statistics
@@ -106,46 +107,36 @@ def images(place: Path, tarball: Path) -> None:
     if not docker or subprocess.run([docker, "info"], capture_output=True, check=False).returncode:
         print("image: left out, no Docker Engine answers")
         return
+    here = Path(__file__)
+    archive, ported = place / "base.tar", place / "context" / "tree"
     subprocess.run(
-        [*PULSAR_ARM, "build", "--from", str(tarball), "--output", str(place / "base")], check=True
+        [sys.executable, here.with_name("bench_base.py"), place / "bases", "8", archive], check=True
     )
-    archive = place / "base" / f"pulsar-{RELEASE}-linux-arm64.tar"
-    subprocess.run([docker, "load", "-q", "-i", str(archive)], check=True, stdout=subprocess.DEVNULL)
-    ported = place / "context" / "tree"
-    subprocess.run(
-        [*PULSAR_ARM, "port", str(tarball), "-o", str(ported)], check=True, stdout=subprocess.DEVNULL
-    )
-    # Stands on our own image, so that docker's base is at hand like ours; the copied tree is the same.
+    subprocess.run([docker, "load", "-q", "-i", archive], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run([*PULSAR_ARM, "port", tarball, "-o", ported], check=True, stdout=subprocess.DEVNULL)
     (place / "context" / "Dockerfile").write_text(
         "FROM scratch AS tree\nCOPY tree /pulsar\n"
-        f"FROM pulsar-arm/pulsar:{RELEASE}\nCOPY --from=tree /pulsar /pulsar\n"
+        "FROM pulsar-arm/bench:base\nCOPY --from=tree /pulsar /pulsar\n"
     )
-    build = [
-        docker,
-        "build",
-        "-q",
-        "--no-cache",
-        "--platform",
-        "linux/arm64",
-        "-t",
-        "pulsar-arm-bench",
-        place / "context",
-    ]
+    options = ("-q", "--no-cache", "--platform", "linux/arm64", "-t", "pulsar-arm/bench:built")
+    count = itertools.count()
+
+    def build() -> Run:
+        # BuildKit remembers what it copied from a folder: under a new name it copies all of it, as at first.
+        context = place / f"context-{next(count)}"
+        (place / "context").rename(context)
+        try:
+            return run([docker, "build", *options, context])
+        finally:
+            context.rename(place / "context")
 
     def engine(*words: str) -> Callable[[], Run]:
-        script = (
-            sys.executable,
-            str(Path(__file__).with_name("bench_engine.py")),
-            ported,
-            place / "out",
-            archive,
-            *words,
-        )
+        script = (sys.executable, here.with_name("bench_engine.py"), ported, place, archive, *words)
         return lambda: run(script)
 
     os.environ["DOCKER_BUILDKIT"] = "1"
-    against("docker build / embedded engine, same tree", engine(), lambda: run(build), True)
-    against("docker build / embedded engine with --fast", engine("--fast"), lambda: run(build), True)
+    against("docker build / embedded engine, same tree", engine(), build, True)
+    against("docker build / embedded engine with --fast", engine("--fast"), build, True)
 
 
 def base(place: Path) -> None:

@@ -1,4 +1,4 @@
-"""Build one image of a tree by the embedded engine: `bench_engine.py TREE OUT BASE-ARCHIVE [--fast]`."""
+"""Build one image of a tree by the embedded engine: `bench_engine.py TREE PLACE BASE-ARCHIVE [--fast]`."""
 
 import shutil
 import sys
@@ -12,7 +12,8 @@ from pulsar_arm.host.progress import Silent
 from pulsar_arm.image import Recipe
 from pulsar_arm.platforms import AARCH64
 
-tree, out, archive = map(Path, sys.argv[1:4])
+tree, place, archive = map(Path, sys.argv[1:4])
+out = place / "out"
 shutil.rmtree(out, ignore_errors=True)
 out.mkdir()
 entries = [
@@ -33,4 +34,6 @@ recipe = Recipe(
     images={"base": read_image(archive, AARCH64)},
     created="1970-01-01T00:00:00Z",
 )
-ENGINES["embedded"].build(recipe, out, fast="--fast" in sys.argv, progress=Silent())
+# What a build remembers of its base is kept, as it is between builds of a user.
+fast = "--fast" in sys.argv
+ENGINES["embedded"].build(recipe, out, fast=fast, progress=Silent(), cache=place / "paths")

@@ -139,7 +139,9 @@ def test_a_wrong_gzip_checksum_or_length_is_refused(tmp_path: Path, at: int) -> 
     damaged = bytearray(PACKED)
     damaged[at] ^= 0x55
     (tmp_path / "x.tar.gz").write_bytes(damaged)
-    with pytest.raises(InputError, match=r"x\.tar\.gz is damaged or cut off: (CRC|Incorrect length)"):
+    with pytest.raises(
+        InputError, match=r"x\.tar\.gz is damaged or cut off: .*incorrect (data|length) check"
+    ):
         read(tmp_path / "x.tar.gz")
 
 

@@ -24,7 +24,13 @@ from pulsar_arm.errors import InputError
 Kind = Literal["file", "dir", "symlink", "hardlink", "special"]
 GZIP_MAGIC = b"\x1f\x8b"
 ZIP_MAGICS = (b"PK\x03\x04", b"PK\x05\x06")
-_CHUNK = 1 << 20
+_CHUNK = 2 << 20
+_MOST = 16 << 20
+"""Bytes inflated at once, so that a bomb fills no memory."""
+_GZIP_WINDOW = 31
+"""zlib's wbits for gzip with its header and trailer."""
+# tarfile copies what is left of its buffer for every header, so it is given small pieces of a chunk.
+_PIECE = 128 << 10
 _GZIP_LEVEL = 1
 # What the readers raise on bytes that are damaged.
 _DAMAGE: tuple[type[Exception], ...] = (
@@ -106,7 +112,7 @@ def read_tar(path: Path, advance: Callable[[int], None] | None = None) -> Iterat
     with closing(_Prefetch(path, advance)) as stream:
         try:
             with tarfile.open(
-                fileobj=cast("BinaryIO", stream), mode="r|", bufsize=_CHUNK, tarinfo=_StrictTarInfo
+                fileobj=cast("BinaryIO", stream), mode="r|", bufsize=_PIECE, tarinfo=_StrictTarInfo
             ) as tar:
                 empty = True
                 for info in tar:
@@ -206,26 +212,27 @@ class _Prefetch:
 
     def __init__(self, path: Path, advance: Callable[[int], None] | None) -> None:
         self._path = path
-        self._end: bytes | Exception | None = None
+        self._rest = memoryview(b"")
+        self._over = False
         self._chunks: queue.Queue[bytes | Exception] = queue.Queue(maxsize=8)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._fill, args=(path, advance), daemon=True)
         self._thread.start()
 
-    def read(self, _size: int = -1) -> bytes:
-        if self._end is not None:
-            return self._told(self._end)
-        chunk = self._chunks.get()
-        if not chunk or isinstance(chunk, Exception):
-            self._end = chunk  # nothing comes after it, however often tarfile asks
-        return self._told(chunk)
-
-    def _told(self, chunk: bytes | Exception) -> bytes:
-        if isinstance(chunk, bytes):
-            return chunk
-        if isinstance(chunk, _DAMAGE):
-            raise _damaged(self._path, chunk) from chunk
-        raise InputError(f"{self._path} cannot be read: {chunk}.") from chunk
+    def read(self, size: int = -1) -> memoryview:
+        """The next bytes, `size` at most; at the end none, however often tarfile asks."""
+        if not self._rest and not self._over:
+            chunk = self._chunks.get()
+            if isinstance(chunk, Exception):
+                self._over = True
+                if isinstance(chunk, _DAMAGE):
+                    raise _damaged(self._path, chunk) from chunk
+                raise InputError(f"{self._path} cannot be read: {chunk}.") from chunk
+            self._over = not chunk
+            self._rest = memoryview(chunk)
+        piece = self._rest if size < 0 else self._rest[:size]
+        self._rest = self._rest[len(piece) :]
+        return piece
 
     def drain(self) -> None:
         """Read to the end, so that a damaged tail and its checksum are seen."""
@@ -245,20 +252,41 @@ class _Prefetch:
             with path.open("rb") as raw:
                 zipped = raw.read(2) == GZIP_MAGIC
                 raw.seek(0)
-                stream = gzip_ng.open(raw) if zipped else raw  # type: ignore[no-untyped-call]
-                before = 0
-                while not self._stop.is_set():
-                    chunk = stream.read(_CHUNK)
+                for chunk in (_inflated if zipped else _pieces)(raw, advance or (lambda _count: None)):
                     self._chunks.put(chunk)
-                    if advance:
-                        advance(raw.tell() - before)
-                        before = raw.tell()
-                    if not chunk:
+                    if self._stop.is_set():
                         return
         except _UNREADABLE as error:
             self._chunks.put(error)
         finally:
             self._chunks.put(b"")  # or the reader would wait for ever
+
+
+def _pieces(raw: IO[bytes], advance: Callable[[int], None]) -> Iterator[bytes]:
+    while chunk := raw.read(_CHUNK):
+        advance(len(chunk))
+        yield chunk
+
+
+def _inflated(raw: IO[bytes], advance: Callable[[int], None]) -> Iterator[bytes]:
+    """The content of one or more gzip members (RFC 1952), their checksums tested.
+
+    Large pieces at once: between two of them the thread has to wait for Python's lock, 5 ms each time
+    while jars are being parsed, which `gzip.open` with its small reads does a thousand times.
+    """
+    member = zlib_ng.decompressobj(_GZIP_WINDOW)
+    for chunk in _pieces(raw, advance):
+        while chunk:
+            if member.eof:
+                member = zlib_ng.decompressobj(_GZIP_WINDOW)
+            if piece := member.decompress(chunk, _MOST):
+                yield piece
+            chunk = member.unused_data if member.eof else member.unconsumed_tail
+    while not member.eof:
+        rest = member.decompress(b"", _MOST)
+        if not rest:
+            raise EOFError("the gzip stream ends early")
+        yield rest
 
 
 def _member(info: tarfile.TarInfo) -> Member:
