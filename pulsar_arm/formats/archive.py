@@ -36,7 +36,6 @@ _GZIP_LEVEL = 1
 _DAMAGE: tuple[type[Exception], ...] = (
     tarfile.TarError,
     cast("type[Exception]", zlib_ng.error),
-    gzip_ng.BadGzipFile,
     EOFError,
     ValueError,
     OverflowError,
