@@ -6,9 +6,10 @@ import os
 import subprocess
 import tarfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import cast
 
 import pytest
 from builders import MTIME, HardLink, Link, Odd, tar_bytes, tarball
@@ -119,8 +120,25 @@ def test_the_members_before_the_damage_are_given(tmp_path: Path) -> None:
 def test_a_content_that_is_cut_off_is_told_where_it_is_read(tmp_path: Path) -> None:
     path = tmp_path / "x.tar"
     path.write_bytes(WHOLE[:800])
-    _member, content = next(read_tar(path))
+    members = read_tar(path)
+    _member, content = next(members)
     assert content is not None
+    with pytest.raises(InputError, match=r"x\.tar is damaged or cut off: unexpected end of data"):
+        content.read()
+
+
+def test_a_content_read_after_its_archive_was_closed_is_told_and_does_not_wait(tmp_path: Path) -> None:
+    """The thread that inflates is still busy then: what it had queued, and its end, are thrown away."""
+    path = tmp_path / "x.tar"
+    large = 40 << 20
+    with path.open("wb") as raw, tarfile.open(fileobj=raw, mode="w") as tar:
+        info = tarfile.TarInfo("large")
+        info.size = large
+        tar.addfile(info, io.BytesIO(bytes(large)))
+    members = read_tar(path)
+    _member, content = next(members)
+    assert content is not None
+    cast("Generator[Content, None, None]", members).close()
     with pytest.raises(InputError, match=r"x\.tar is damaged or cut off: unexpected end of data"):
         content.read()
 

@@ -239,7 +239,9 @@ class _Prefetch:
             pass
 
     def close(self) -> None:
+        """Stop the thread; a content that is still held ends here, for nobody fills the queue any more."""
         self._stop.set()
+        self._over, self._rest = True, memoryview(b"")
         while self._thread.is_alive():
             try:
                 self._chunks.get(timeout=0.05)
