@@ -45,22 +45,37 @@ def refused(code: int, *words: str | Path, says: str) -> None:
     assert last.endswith(".") or "Error:" in last
 
 
-def commands() -> dict[str, click.Command]:
-    return {"": cli, **{f" {name}": command for name, command in cli.commands.items()}}
+def commands(group: click.Group = cli, above: str = "") -> dict[str, click.Command]:
+    """Every command by the words that call it, those of groups within groups too."""
+    found: dict[str, click.Command] = {above: group}
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command is not None
+        words = f"{above} {name}".strip()
+        found |= commands(command, words) if isinstance(command, click.Group) else {words: command}
+    return found
+
+
+LEAVES = sorted(words for words, command in commands().items() if not isinstance(command, click.Group))
 
 
 @pytest.mark.parametrize("name", commands())
 def test_the_reference_page_lists_exactly_the_options_of_help(name: str) -> None:
-    section = re.search(rf"^## pulsar-arm{name}(?: [A-Z.]+)?\n(.*?)(?=^## )", PAGE.read_text(), re.M | re.S)
+    section = re.search(
+        rf"^## {f'pulsar-arm {name}'.strip()}(?: [A-Z.:\[\]|-]+)*\n(.*?)(?=^## )",
+        PAGE.read_text(),
+        re.M | re.S,
+    )
     assert section is not None
     told = set(re.findall(r"--[a-z-]+", "\n".join(re.findall(r"^\| (`-[^|]*)", section[1], re.M))))
     parameters = [one for one in commands()[name].params if isinstance(one, click.Option)]
     assert told == {flag for one in parameters for flag in one.opts if flag.startswith("--")} - {"--help"}
 
 
-@pytest.mark.parametrize("name", sorted(cli.commands))
+@pytest.mark.parametrize("name", LEAVES)
 def test_every_command_ends_its_help_with_an_example(name: str) -> None:
-    text = CliRunner().invoke(cli, [name, "--help"]).output
+    text = CliRunner().invoke(cli, [*name.split(), "--help"]).output
     assert re.search(r"Example:\n\s+pulsar-arm " + name, text)
 
 
@@ -70,13 +85,14 @@ def test_the_exit_codes_of_help_are_those_of_the_reference_page() -> None:
     assert [(code, text.replace("`", "")) for code, text in paged] == helped
 
 
-@pytest.mark.parametrize("name", sorted(cli.commands))
+@pytest.mark.parametrize("name", LEAVES)
 def test_every_option_has_the_environment_variable_of_its_name(name: str) -> None:
-    for one in cli.commands[name].params:
+    command = name.replace(" ", "_")
+    for one in commands()[name].params:
         if isinstance(one, click.Option):
             flag = max(one.opts, key=len).strip("-").replace("-", "_").upper()
-            found = one.envvar or f"PULSAR_ARM_{name}_{one.name}".upper()
-            assert found == f"PULSAR_ARM_{name.upper()}_{flag}"
+            found = one.envvar or f"PULSAR_ARM_{command}_{one.name}".upper()
+            assert found == f"PULSAR_ARM_{command.upper()}_{flag}"
 
 
 def test_an_option_can_be_given_by_the_environment(tmp_path: Path) -> None:

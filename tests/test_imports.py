@@ -13,6 +13,7 @@ PACKAGE = Path(__file__).parent.parent / "pulsar_arm"
 ORDER = (
     ("__main__",),
     ("cli",),
+    ("commands",),
     ("options",),
     ("pipeline", "report", "reports", "build", "delivery"),
     ("verify",),

@@ -1,0 +1,40 @@
+"""pulsar-arm port: Write a distribution as it should be on the target."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from pulsar_arm import report
+from pulsar_arm.errors import UsageError
+from pulsar_arm.options import Options, example, force_option, pass_options
+
+
+@click.command(epilog=example("pulsar-arm port 2.6.0 -o apache-pulsar-2.6.0-aarch64.tar.gz"))
+@click.argument("source")
+@click.option(
+    "-o",
+    "--out",
+    type=click.Path(path_type=Path),
+    help="An archive by its suffix (.tar.gz, .tgz, .tar), else a folder; the receipt is OUT.receipt.json.",
+)
+@click.option("--dry-run", is_flag=True, help="Print the plan and write nothing.")
+@force_option
+@pass_options
+def port(options: Options, source: str, out: Path | None, dry_run: bool, force: bool) -> None:
+    """Write SOURCE as it should be on aarch64: ARM builds swapped in, Presto's check patched.
+
+    SOURCE is a release tarball, an unpacked folder, a jar or NAR, or a release number such as 2.6.0.
+    """
+    if out is None and not dry_run:
+        raise UsageError("port needs -o OUT (or --dry-run): name the archive or folder to write.")
+    pipeline = options.pipeline()
+    opened = pipeline.open(source)
+    plan = pipeline.scan(opened)
+    report.print_out([report.plan_table(plan)])
+    if out is not None and not dry_run:
+        ported = pipeline.port(opened, plan, out, force=force)
+        click.echo(
+            f"Wrote {ported.path} ({len(ported.changes)} files changed) and {ported.path}.receipt.json."
+        )

@@ -1,0 +1,82 @@
+"""pulsar-arm scan: Tell what would break."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from pulsar_arm import report
+from pulsar_arm.catalog import SEVERITIES
+from pulsar_arm.host.files import whole_file
+from pulsar_arm.options import Options, example, force_option, format_option, out_option, pass_options
+from pulsar_arm.plan import Plan
+from pulsar_arm.platforms import AARCH64, PLATFORMS, platform
+from pulsar_arm.reports import FORMATS
+from pulsar_arm.reports.baseline import read_baseline, without
+from pulsar_arm.reports.findings import Report
+from pulsar_arm.reports.table import scan_tables
+
+
+@click.command(epilog=example("pulsar-arm scan 2.6.0 --format json -o report.json"))
+@click.argument("source", nargs=-1, required=True)
+@format_option("SCAN", *FORMATS)
+@out_option
+@click.option(
+    "--target",
+    type=click.Choice([one.name for one in PLATFORMS]),
+    default=AARCH64.name,
+    show_default=True,
+    help="The machine to judge for.",
+)
+@click.option(
+    "--fail-on",
+    type=click.Choice(SEVERITIES[:-1]),
+    default="fatal",
+    show_default=True,
+    help="Exit with 1 when a gap or check is this bad, or worse.",
+)
+@click.option(
+    "--baseline",
+    metavar="FILE",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="An earlier JSON report: tell and count only what is new since then.",
+)
+@force_option
+@pass_options
+def scan(
+    options: Options,
+    source: Sequence[str],
+    form: str,
+    out: Path | None,
+    target: str,
+    fail_on: str,
+    baseline: Path | None,
+    force: bool,
+) -> int:
+    """Tell what of SOURCE would break on aarch64, how badly, and what mends it.
+
+    SOURCE is a release tarball, an unpacked folder, a jar or NAR, or a release number such as 2.6.0.
+    """
+    machine = platform(target)
+    known = read_baseline(baseline, machine) if baseline else None
+    pipeline = options.pipeline(machine)
+    plans = [pipeline.scan(pipeline.open(name)) for name in source]
+    reports = [without(plan, known) if known else Report(plan) for plan in plans]
+    if out:
+        with whole_file(out, force=force) as place:
+            place.write_text(FORMATS[form](reports), encoding="utf-8")
+    elif form == "table":
+        report.print_out(scan_tables(reports))
+    else:
+        click.echo(FORMATS[form](reports), nl=False)
+    return max((_answer(one.plan, fail_on) for one in reports), default=0)
+
+
+def _answer(plan: Plan, fail_on: str) -> int:
+    inventory = plan.inventory
+    if inventory.unreadable:
+        return 3
+    counted = SEVERITIES[: SEVERITIES.index(fail_on) + 1]
+    return int(any(count for severity, count in inventory.summary().items() if severity in counted))
