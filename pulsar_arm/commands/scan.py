@@ -9,8 +9,15 @@ import click
 
 from pulsar_arm import report
 from pulsar_arm.catalog import SEVERITIES
-from pulsar_arm.host.files import whole_file
-from pulsar_arm.options import Options, example, force_option, format_option, out_option, pass_options
+from pulsar_arm.options import (
+    Options,
+    example,
+    force_option,
+    format_option,
+    out_option,
+    pass_options,
+    write_out,
+)
 from pulsar_arm.plan import Plan
 from pulsar_arm.platforms import AARCH64, PLATFORMS, platform
 from pulsar_arm.reports import FORMATS
@@ -64,13 +71,10 @@ def scan(
     pipeline = options.pipeline(machine)
     plans = [pipeline.scan(pipeline.open(name)) for name in source]
     reports = [without(plan, known) if known else Report(plan) for plan in plans]
-    if out:
-        with whole_file(out, force=force) as place:
-            place.write_text(FORMATS[form](reports), encoding="utf-8")
-    elif form == "table":
+    if form == "table" and not out:
         report.print_out(scan_tables(reports))
     else:
-        click.echo(FORMATS[form](reports), nl=False)
+        write_out(FORMATS[form](reports), out, force=force)
     return max((_answer(one.plan, fail_on) for one in reports), default=0)
 
 
