@@ -22,7 +22,7 @@ ORDER = (
     ("tree", "base*", "debian*"),
     ("port",),
     ("plan", "linkage", "hierarchy"),
-    ("scan", "walk", "parts", "catalog", "releases", "patches", "requirements"),
+    ("scan", "walk", "parts", "catalog", "releases", "patches", "requirements", "diagnosis"),
     ("fitness",),
     ("distribution",),
     ("host",),
