@@ -23,6 +23,7 @@ ORDER = (
     ("port",),
     ("plan", "linkage", "hierarchy"),
     ("scan", "walk", "parts", "catalog", "releases", "patches", "requirements", "diagnosis"),
+    ("fitness",),
     ("distribution",),
     ("host",),
     ("formats",),
