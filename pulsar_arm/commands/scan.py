@@ -10,7 +10,15 @@ import click
 from pulsar_arm import report
 from pulsar_arm.catalog import SEVERITIES
 from pulsar_arm.host.files import whole_file
-from pulsar_arm.options import Options, example, force_option, format_option, out_option, pass_options
+from pulsar_arm.options import (
+    Options,
+    catalog_option,
+    example,
+    force_option,
+    format_option,
+    out_option,
+    pass_options,
+)
 from pulsar_arm.plan import Plan
 from pulsar_arm.platforms import AARCH64, PLATFORMS, platform
 from pulsar_arm.reports import FORMATS
@@ -43,6 +51,7 @@ from pulsar_arm.reports.table import scan_tables
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     help="An earlier JSON report: tell and count only what is new since then.",
 )
+@catalog_option("SCAN")
 @force_option
 @pass_options
 def scan(
@@ -53,6 +62,7 @@ def scan(
     target: str,
     fail_on: str,
     baseline: Path | None,
+    own: Path | None,
     force: bool,
 ) -> int:
     """Tell what of SOURCE would break on aarch64, how badly, and what mends it.
@@ -61,7 +71,7 @@ def scan(
     """
     machine = platform(target)
     known = read_baseline(baseline, machine) if baseline else None
-    pipeline = options.pipeline(machine)
+    pipeline = options.pipeline(machine, own)
     plans = [pipeline.scan(pipeline.open(name)) for name in source]
     reports = [without(plan, known) if known else Report(plan) for plan in plans]
     if out:
