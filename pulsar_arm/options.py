@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import click
 
 from pulsar_arm.catalog import folder, layered
+from pulsar_arm.fitness import PAGE_SIZES
 from pulsar_arm.host.maven import Repository
 from pulsar_arm.host.progress import Progress, Silent, Terminal
 from pulsar_arm.patches import load_patches
@@ -81,6 +82,12 @@ def example(text: str) -> str:
 pass_options = click.make_pass_decorator(Options)
 out_option = click.option(
     "-o", "--out", "out", type=click.Path(path_type=Path), help="Write there instead of stdout."
+)
+libc_option = click.option(
+    "--libc", metavar="glibc-VERSION|musl", help="Judge for this C library: glibc-2.28, musl; else any glibc."
+)
+page_size_option = click.option(
+    "--page-size", type=click.Choice(tuple(PAGE_SIZES)), help="Judge for a kernel with pages of this size."
 )
 force_option = click.option("--force", is_flag=True, help="Replace outputs that exist.")
 

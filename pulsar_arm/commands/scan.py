@@ -9,6 +9,8 @@ import click
 
 from pulsar_arm import report
 from pulsar_arm.catalog import SEVERITIES
+from pulsar_arm.errors import UsageError
+from pulsar_arm.fitness import named_runtime, with_pages
 from pulsar_arm.host.files import whole_file
 from pulsar_arm.options import (
     Options,
@@ -16,7 +18,9 @@ from pulsar_arm.options import (
     example,
     force_option,
     format_option,
+    libc_option,
     out_option,
+    page_size_option,
     pass_options,
 )
 from pulsar_arm.plan import Plan
@@ -45,6 +49,13 @@ from pulsar_arm.reports.table import scan_tables
     show_default=True,
     help="Exit with 1 when a gap or check is this bad, or worse.",
 )
+@libc_option
+@click.option(
+    "--base",
+    metavar="IMAGE",
+    help="Judge for what this OCI layout or archive, or base known by name, holds: C library and libraries.",
+)
+@page_size_option
 @click.option(
     "--baseline",
     metavar="FILE",
@@ -61,6 +72,9 @@ def scan(
     out: Path | None,
     target: str,
     fail_on: str,
+    libc: str | None,
+    base: str | None,
+    page_size: str | None,
     baseline: Path | None,
     own: Path | None,
     force: bool,
@@ -69,10 +83,13 @@ def scan(
 
     SOURCE is a release tarball, an unpacked folder, a jar or NAR, or a release number such as 2.6.0.
     """
+    if libc and base:
+        raise UsageError("--libc and --base both say what the C library is: give one of them.")
     machine = platform(target)
     known = read_baseline(baseline, machine) if baseline else None
     pipeline = options.pipeline(machine, own)
-    plans = [pipeline.scan(pipeline.open(name)) for name in source]
+    runtime = with_pages(pipeline.runtime(base), page_size) if base else named_runtime(libc, page_size)
+    plans = [pipeline.scan(pipeline.open(name), runtime) for name in source]
     reports = [without(plan, known) if known else Report(plan) for plan in plans]
     if out:
         with whole_file(out, force=force) as place:
