@@ -13,6 +13,7 @@ from pulsar_arm.errors import UsageError
 from pulsar_arm.fitness import named_runtime, with_pages
 from pulsar_arm.options import (
     Options,
+    catalog_option,
     example,
     force_option,
     format_option,
@@ -61,6 +62,7 @@ from pulsar_arm.reports.table import scan_tables
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     help="An earlier JSON report: tell and count only what is new since then.",
 )
+@catalog_option("SCAN")
 @force_option
 @pass_options
 def scan(
@@ -74,6 +76,7 @@ def scan(
     base: str | None,
     page_size: str | None,
     baseline: Path | None,
+    own: Path | None,
     force: bool,
 ) -> int:
     """Tell what of SOURCE would break on aarch64, how badly, and what mends it.
@@ -84,7 +87,7 @@ def scan(
         raise UsageError("--libc and --base both say what the C library is: give one of them.")
     machine = platform(target)
     known = read_baseline(baseline, machine) if baseline else None
-    pipeline = options.pipeline(machine)
+    pipeline = options.pipeline(machine, own)
     runtime = with_pages(pipeline.runtime(base), page_size) if base else named_runtime(libc, page_size)
     plans = [pipeline.scan(pipeline.open(name), runtime) for name in source]
     reports = [without(plan, known) if known else Report(plan) for plan in plans]
