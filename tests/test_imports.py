@@ -21,7 +21,7 @@ ORDER = (
     ("image",),
     ("tree", "base*", "debian*"),
     ("port",),
-    ("plan", "linkage", "hierarchy"),
+    ("plan", "linkage", "callers", "classpath", "hierarchy"),
     ("scan", "walk", "parts", "catalog", "releases", "patches", "requirements"),
     ("distribution",),
     ("host",),
