@@ -12,6 +12,7 @@ import click
 
 from pulsar_arm.catalog import folder, layered
 from pulsar_arm.fitness import PAGE_SIZES
+from pulsar_arm.host.files import whole_file
 from pulsar_arm.host.maven import Repository
 from pulsar_arm.host.progress import Progress, Silent, Terminal
 from pulsar_arm.patches import load_patches
@@ -97,6 +98,15 @@ def format_option(command: str, *names: str) -> Callable[[_Command], _Command]:
     choice = click.Choice(names)
     envvar = f"PULSAR_ARM_{command}_FORMAT"
     return click.option("--format", "form", type=choice, envvar=envvar, default=names[0], show_default=True)
+
+
+def write_out(text: str, out: Path | None, *, force: bool) -> None:
+    """Write a report whole to `out`, or to stdout without one."""
+    if out is None:
+        click.echo(text, nl=False)
+        return
+    with whole_file(out, force=force) as place:
+        place.write_text(text, encoding="utf-8")
 
 
 def catalog_option(command: str) -> Callable[[_Command], _Command]:
