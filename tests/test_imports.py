@@ -24,7 +24,7 @@ ORDER = (
     ("plan", "linkage", "hierarchy"),
     ("scan", "walk", "parts", "catalog", "releases", "patches", "requirements", "diagnosis"),
     ("fitness",),
-    ("distribution",),
+    ("distribution", "images"),
     ("host",),
     ("formats",),
     ("tables",),

@@ -62,7 +62,7 @@ def download(
         part.unlink()
         raise HostError(
             f"{shown(url)} came with {wrong}: it was damaged on its way, or is another file; "
-            "run again, or name another repository with --maven-url."
+            f"{client.advice.damage}."
         )
     return keep(part, path, partial.sha256)
 
