@@ -47,6 +47,8 @@ class Verification:
     subject: str
     level: Level
     checks: tuple[Check, ...]
+    inventory: Inventory
+    """What the new scan of it found: the scan after the port."""
 
     @property
     def passed(self) -> bool:
@@ -82,7 +84,7 @@ def verify(
     checks = [*_config(subject, target), _rescan(inventory), _programs(subject, target)]
     if level == "load" and emulator is not None:
         checks += _load(subject, inventory, catalog, target, emulator, progress)
-    return Verification(subject.name, level, tuple(checks))
+    return Verification(subject.name, level, tuple(checks), inventory)
 
 
 def _config(subject: Subject, target: Platform) -> Iterator[Check]:
