@@ -90,7 +90,7 @@ def _storage(place: Path) -> Iterator[list[str]]:
 
 
 def _unmount(root: Path) -> None:
-    """What an interrupted build has left mounted below `root`: removing the storage must not reach into it."""
+    """What an interrupted build left mounted below `root`: removing the storage must not reach into it."""
     mounts = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
     for mount in sorted((one for one in mounts if one.startswith(f"{root.resolve()}/")), reverse=True):
         run(["umount", "-l", mount])
