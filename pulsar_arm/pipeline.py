@@ -21,6 +21,7 @@ from pulsar_arm.build import Build, Order, owner, require_resolved
 from pulsar_arm.catalog import Catalog, folder
 from pulsar_arm.delivery import Delivered, Delivery
 from pulsar_arm.distribution import Source, is_image, is_release, open_source
+from pulsar_arm.engines.choice import choose_engine
 from pulsar_arm.errors import InputError, UsageError
 from pulsar_arm.fitness import ANY_GLIBC, Runtime
 from pulsar_arm.formats.oci_read import read_image
@@ -90,6 +91,7 @@ class Pipeline:
     def build(self, order: Order) -> tuple[tuple[Delivered, ...], tuple[Plan, ...]]:
         """Make the images that `order` asks for; gives them with what had to be done for each part."""
         owner(order.user)
+        engine = choose_engine(order.engine, "", self.target, self.progress)
         source = self.open(order.source) if order.source else self._found_source()
         plan = self.scan(source)
         row = release(_server_version(plan, source))
@@ -101,6 +103,7 @@ class Pipeline:
                 row,
                 base,
                 work,
+                engine,
                 repository=self.repository,
                 catalog=self.catalog,
                 patches=self.patches,

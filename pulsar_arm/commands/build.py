@@ -9,6 +9,7 @@ import click
 from pulsar_arm import report
 from pulsar_arm.build import Order
 from pulsar_arm.engines import ENGINES
+from pulsar_arm.engines.choice import AUTO
 from pulsar_arm.errors import UsageError
 from pulsar_arm.image import image_names
 from pulsar_arm.options import SOURCE, Options, catalog_option, example, force_option, pass_options
@@ -26,7 +27,7 @@ from pulsar_arm.pipeline import DEFAULT_BASE
     metavar="SOURCE",
     help=f"What to build from: {SOURCE}.",
 )
-@click.option("--engine", type=click.Choice(["auto", *ENGINES]), default="auto", show_default=True)
+@click.option("--engine", type=click.Choice([AUTO, *ENGINES]), default=AUTO, show_default=True)
 @click.option(
     "--base",
     default=DEFAULT_BASE,
@@ -81,7 +82,7 @@ def build(
         tag=tag,
         output=output,
         user=user,
-        engine=next(iter(ENGINES)) if engine == "auto" else engine,
+        engine=engine,
         fast=fast,
         force=force,
         refresh=refresh,
