@@ -25,7 +25,7 @@ ORDER = (
     ("plan", "linkage", "callers", "classpath", "hierarchy", "recheck"),
     ("scan", "walk", "parts", "catalog", "releases", "patches", "requirements", "diagnosis"),
     ("fitness", "published", "licence"),
-    ("distribution",),
+    ("distribution", "images"),
     ("host",),
     ("formats",),
     ("tables",),
