@@ -11,11 +11,13 @@ from typing import Any
 
 import pytest
 
+NO_REPOSITORY = ("--maven-url", "http://127.0.0.1:9")
 
-def doctor(path: Path, *words: str, cwd: Path) -> tuple[int, str]:
-    """Run the command with the programs of `path` only, and a repository that does not answer."""
+
+def doctor(path: Path, *words: str, cwd: Path, network: tuple[str, ...] = ("--offline",)) -> tuple[int, str]:
+    """Run the command with the programs of `path` only."""
     done = subprocess.run(
-        [sys.executable, "-m", "pulsar_arm", "--maven-url", "http://127.0.0.1:9", "doctor", *words],
+        [sys.executable, "-m", "pulsar_arm", *network, "doctor", *words],
         capture_output=True,
         text=True,
         check=False,
@@ -27,8 +29,8 @@ def doctor(path: Path, *words: str, cwd: Path) -> tuple[int, str]:
     return done.returncode, done.stdout
 
 
-def abilities(path: Path, cwd: Path) -> dict[str, dict[str, Any]]:
-    _code, text = doctor(path, "--format", "json", cwd=cwd)
+def abilities(path: Path, cwd: Path, network: tuple[str, ...] = ("--offline",)) -> dict[str, dict[str, Any]]:
+    _code, text = doctor(path, "--format", "json", cwd=cwd, network=network)
     return {row["subject"]: row for row in json.loads(text)["abilities"]}
 
 
@@ -46,7 +48,7 @@ def bare(tmp_path: Path) -> Path:
 
 
 def test_a_machine_with_nothing_is_told_each_command_that_mends_it(bare: Path, tmp_path: Path) -> None:
-    found = abilities(bare, tmp_path)
+    found = abilities(bare, tmp_path, NO_REPOSITORY)
     assert found["mmdebstrap"]["state"] == "missing"
     assert found["mmdebstrap"]["mend"] == "apt-get install --no-install-recommends mmdebstrap"
     assert found["Docker Engine"]["optional"]
@@ -62,7 +64,7 @@ def test_what_is_missing_for_the_main_job_gives_exit_code_1_and_is_named_first(
 ) -> None:
     code, text = doctor(bare, cwd=tmp_path)
     assert code == 1
-    assert text.startswith("scan, port, build or verify lack: Maven repository")
+    assert text.startswith("scan, port, build or verify lack: mmdebstrap")
 
 
 def test_programs_that_answer_are_told_with_their_versions(bare: Path, tmp_path: Path) -> None:
