@@ -9,7 +9,7 @@ lives as long as the program (repository, catalog, patches, target) stands in `P
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -24,6 +24,7 @@ from pulsar_arm.distribution import Source, is_image, is_release, open_source
 from pulsar_arm.engines.choice import choose_engine
 from pulsar_arm.errors import InputError, UsageError
 from pulsar_arm.fitness import ANY_GLIBC, Runtime
+from pulsar_arm.formats.oci import Image
 from pulsar_arm.formats.oci_read import read_image
 from pulsar_arm.formats.reference import is_reference
 from pulsar_arm.formats.root import unpack
@@ -96,6 +97,7 @@ class Pipeline:
         plan = self.scan(source)
         row = release(_server_version(plan, source))
         delivery = Delivery(order, row.version, self.target)
+        publish = self._publisher(order, delivery.references)
         with _workplace(order.output) as work:
             base = self._base(order.base, row.jre, mirror=order.mirror, refresh=order.refresh)
             build = Build(
@@ -111,7 +113,10 @@ class Pipeline:
                 cache=self.cache,
                 progress=self.progress,
             )
-            delivered = delivery.write(build.run(source, plan), base)
+            made = build.run(source, plan)
+            delivered = delivery.write(made, base)
+            for one, image in zip(delivered, made, strict=True):
+                publish(one, (image.image,))
         return delivered, tuple(ported.plan for ported in build.ported)
 
     def verify(self, name: str, level: Level) -> Verification:
@@ -141,6 +146,23 @@ class Pipeline:
         unpack(base.image, root)
         port(source, replace(found, verdicts=()), root / HOME, self.repository, self.progress)
         return Subject(name, root, root / HOME, base.java_home, None)
+
+    def _publisher(
+        self, order: Order, references: Sequence[str]
+    ) -> Callable[[Delivered, Sequence[Image]], None]:
+        """What to do with images beyond their archives."""
+        if not (order.push or order.load):
+            return lambda _delivered, _images: None
+        from pulsar_arm.publish import Publisher  # as above
+
+        return Publisher(
+            references,
+            self.access,
+            self.progress,
+            to_registry=order.push,
+            to_engine=order.load,
+            force=order.force,
+        ).publish
 
     def _fetched(self, name: str, *others: Platform) -> Path:
         """The path `name`, or what was fetched for the image it names: the target's, else one of `others`."""
