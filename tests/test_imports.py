@@ -22,7 +22,7 @@ ORDER = (
     ("tree", "base*", "debian*"),
     ("port",),
     ("plan", "linkage", "hierarchy"),
-    ("scan", "walk", "parts", "catalog", "releases", "patches", "requirements", "diagnosis"),
+    ("scan", "walk", "identity", "parts", "catalog", "releases", "patches", "requirements", "diagnosis"),
     ("distribution",),
     ("host",),
     ("formats",),
