@@ -6,7 +6,6 @@ import posixpath
 import re
 import tarfile
 from dataclasses import dataclass
-from typing import IO
 
 from pulsar_arm.errors import InputError
 from pulsar_arm.formats.blob import DAMAGED
@@ -49,7 +48,8 @@ def survey(image: Image) -> Survey:
                         continue
                     path = posixpath.normpath(member.name).lstrip("/")
                     if _GLIBC.fullmatch(path):
-                        libc = _glibc(content) or libc
+                        version = read_glibc(content.read())
+                        libc = f"glibc-{version}" if version else libc
                     elif _MUSL.fullmatch(path):
                         libc = libc or "musl"
                     elif path == _DPKG:
@@ -68,9 +68,10 @@ def survey(image: Image) -> Survey:
     return Survey(java_home, vendor[1] if vendor else "", libc, _packages(status))
 
 
-def _glibc(content: IO[bytes]) -> str:
-    banner = _GLIBC_BANNER.search(content.read())
-    return f"glibc-{banner[1].decode()}" if banner else ""
+def read_glibc(content: bytes) -> str:
+    """The version in the banner of a libc.so.6, `2.31`, or empty."""
+    banner = _GLIBC_BANNER.search(content)
+    return banner[1].decode() if banner else ""
 
 
 def _packages(status: str) -> tuple[tuple[str, str, str], ...]:

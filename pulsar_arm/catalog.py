@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from itertools import pairwise
 from pathlib import Path
 from typing import Literal, TypeVar, cast, get_args
 
@@ -117,9 +118,23 @@ def folder(name: str) -> Path:
 
 
 def load_catalog(place: Path | None = None) -> Catalog:
-    """Every override by its library; CatalogError names the file and key that is wrong."""
+    """Every override by its library; CatalogError names the file and key that is wrong.
+
+    `place` and the folders in it are read, the shipped ones when none is given. The file's name is the
+    library's: two of one name, in upper or lower case, are a mistake that no reader would see.
+    """
     place = place or folder("jar_overrides")
-    return {path.stem: _load(path) for path in sorted(place.glob("*.toml"))}
+    paths = sorted(place.rglob("*.toml"), key=lambda path: (path.stem.casefold(), path))
+    for one, other in pairwise(paths):
+        if one.stem.casefold() == other.stem.casefold():
+            first, second = one.relative_to(place), other.relative_to(place)
+            raise CatalogError(f"{place} has two overrides for {one.stem}: remove {first} or {second}.")
+    return {path.stem: _load(path) for path in paths}
+
+
+def layered(own: Path | None) -> Catalog:
+    """The shipped catalog with the user's own folder first: a file there takes the shipped one's place."""
+    return {**load_catalog(), **(load_catalog(own) if own else {})}
 
 
 def _match(patterns: tuple[str, ...], value: str) -> bool:
@@ -159,7 +174,7 @@ def _loader(row: Table) -> LoaderNames:
     loader = LoaderNames(
         machine=row.text("machine"),
         libc=row.choice("libc", ("glibc", "musl", "*")),
-        versions=row.texts("versions", _ANY),
+        versions=row.patterns("versions", _ANY),
         names=row.texts("names"),
     )
     row.text("class", "")
@@ -170,7 +185,7 @@ def _loader(row: Table) -> LoaderNames:
 def _judgement(row: Table) -> Judgement:
     judgement = Judgement(
         scopes=row.texts("scopes", _ANY),
-        versions=row.texts("versions", _ANY),
+        versions=row.patterns("versions", _ANY),
         severity=cast("Severity", row.choice("level", SEVERITIES)),
         reason=row.text("reason"),
         evidence=row.text("evidence"),
@@ -184,7 +199,7 @@ def _remedy(row: Table) -> Remedy:
     brings = action != "tolerate"
     remedy = Remedy(
         scopes=row.texts("scopes", _ANY),
-        versions=row.texts("versions", _ANY),
+        versions=row.patterns("versions", _ANY),
         action=action,
         coordinate=row.matching("with", _COORDINATE) if brings else "",
         sha256=row.matching("sha256", _SHA256) if brings else "",
@@ -197,7 +212,7 @@ def _remedy(row: Table) -> Remedy:
 
 def _known_bad(row: Table) -> KnownBad:
     bad = KnownBad(
-        versions=row.texts("versions"),
+        versions=row.patterns("versions"),
         severity=cast("Severity", row.choice("level", SEVERITIES)),
         reason=row.text("reason"),
     )

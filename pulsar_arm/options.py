@@ -10,7 +10,9 @@ from typing import Any, TypeVar
 
 import click
 
-from pulsar_arm.catalog import folder, load_catalog
+from pulsar_arm.catalog import folder, layered
+from pulsar_arm.fitness import PAGE_SIZES
+from pulsar_arm.host.files import whole_file
 from pulsar_arm.host.maven import Repository
 from pulsar_arm.host.progress import Progress, Silent, Terminal
 from pulsar_arm.patches import load_patches
@@ -53,12 +55,12 @@ class Options:
         """The Maven repository that was asked for."""
         return Repository(self.cache, url=self.maven_url, offline=self.offline, progress=progress)
 
-    def pipeline(self, target: Platform = AARCH64) -> Pipeline:
-        """The program, with its data loaded and validated."""
+    def pipeline(self, target: Platform = AARCH64, own: Path | None = None) -> Pipeline:
+        """The program, with its data loaded and validated; `own` is the folder of --catalog."""
         progress = self.progress()
         return Pipeline(
             self.repository(progress),
-            load_catalog(),
+            layered(own),
             load_patches(folder("patches")),
             target,
             self.cache,
@@ -82,6 +84,12 @@ pass_options = click.make_pass_decorator(Options)
 out_option = click.option(
     "-o", "--out", "out", type=click.Path(path_type=Path), help="Write there instead of stdout."
 )
+libc_option = click.option(
+    "--libc", metavar="glibc-VERSION|musl", help="Judge for this C library: glibc-2.28, musl; else any glibc."
+)
+page_size_option = click.option(
+    "--page-size", type=click.Choice(tuple(PAGE_SIZES)), help="Judge for a kernel with pages of this size."
+)
 force_option = click.option("--force", is_flag=True, help="Replace outputs that exist.")
 
 
@@ -90,3 +98,24 @@ def format_option(command: str, *names: str) -> Callable[[_Command], _Command]:
     choice = click.Choice(names)
     envvar = f"PULSAR_ARM_{command}_FORMAT"
     return click.option("--format", "form", type=choice, envvar=envvar, default=names[0], show_default=True)
+
+
+def write_out(text: str, out: Path | None, *, force: bool) -> None:
+    """Write a report whole to `out`, or to stdout without one."""
+    if out is None:
+        click.echo(text, nl=False)
+        return
+    with whole_file(out, force=force) as place:
+        place.write_text(text, encoding="utf-8")
+
+
+def catalog_option(command: str) -> Callable[[_Command], _Command]:
+    """The option --catalog; a name of ours would hide the module of that name."""
+    return click.option(
+        "--catalog",
+        "own",
+        metavar="DIR",
+        envvar=f"PULSAR_ARM_{command}_CATALOG",
+        type=click.Path(path_type=Path, exists=True, file_okay=False),
+        help="Your own overrides; a file there takes the place of the shipped one of its name.",
+    )

@@ -16,11 +16,14 @@ from pathlib import Path
 
 from pulsar_arm import parts, report
 from pulsar_arm.base import Base, debian_base, image_base
+from pulsar_arm.base_runtime import image_runtime
 from pulsar_arm.build import Build, Order, owner, require_resolved
 from pulsar_arm.catalog import Catalog, folder
 from pulsar_arm.delivery import Delivered, Delivery
 from pulsar_arm.distribution import Source, is_image, is_release, open_source
+from pulsar_arm.engines.choice import choose_engine
 from pulsar_arm.errors import InputError, UsageError
+from pulsar_arm.fitness import ANY_GLIBC, Runtime
 from pulsar_arm.formats.oci_read import read_image
 from pulsar_arm.formats.root import unpack
 from pulsar_arm.host.emulation import find_emulator
@@ -57,9 +60,19 @@ class Pipeline:
             return open_source(name, parts.fetch_server(name, self.repository))
         return open_source(name, Path(name))
 
-    def scan(self, source: Source) -> Plan:
+    def scan(self, source: Source, runtime: Runtime = ANY_GLIBC) -> Plan:
         """What would break, and what would be done about it: a plan touches nothing."""
-        return plan(scan(source, self.catalog, self.target, self.progress), self.catalog, self.patches)
+        found = scan(source, self.catalog, self.target, self.progress, runtime)
+        return plan(found, self.catalog, self.patches)
+
+    def runtime(self, base: str) -> Runtime:
+        """What the base offers to native libraries, read from its files."""
+        if (folder("dockerfiles") / "bases" / f"{base}.toml").exists():
+            image = self._base(base, release(default_release()).jre).image
+        else:
+            image = read_image(Path(base), self.target)
+        with self.progress.task(f"Reading the libraries of {base}", None):
+            return image_runtime(image, Path(base).name)
 
     def port(self, source: Source, plan: Plan, out: Path, *, force: bool = False) -> Ported:
         """Write the ported distribution with its receipt; nothing when a gap is left that matters."""
@@ -75,6 +88,7 @@ class Pipeline:
     def build(self, order: Order) -> tuple[tuple[Delivered, ...], tuple[Plan, ...]]:
         """Make the images that `order` asks for; gives them with what had to be done for each part."""
         owner(order.user)
+        engine = choose_engine(order.engine, "", self.target, self.progress)
         source = self.open(order.source) if order.source else self._found_source()
         plan = self.scan(source)
         row = release(_server_version(plan, source))
@@ -86,6 +100,7 @@ class Pipeline:
                 row,
                 base,
                 work,
+                engine,
                 repository=self.repository,
                 catalog=self.catalog,
                 patches=self.patches,

@@ -3,20 +3,23 @@
 A gap is a library whose loader would find nothing that fits in a class path, siblings considered:
 the aarch64 build often lies in another jar beside it. What a loader asks for, how badly it hurts and
 what mends it comes from jar_overrides; a library that has no file there is judged by its headers.
+What is found must also load on the system that is asked about (`fitness`).
 """
 
 from __future__ import annotations
 
 import hashlib
+import posixpath
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from pulsar_arm.catalog import SEVERITIES, Catalog, Override, Severity
 from pulsar_arm.distribution import Distribution, Source, recognise
 from pulsar_arm.errors import InputError
+from pulsar_arm.fitness import ANY_GLIBC, Runtime, misfit
 from pulsar_arm.host.progress import Progress
 from pulsar_arm.platforms import Platform
 from pulsar_arm.requirements import read_requirements
@@ -49,6 +52,14 @@ class Native:
     page_align: int
     """Smallest alignment of a LOAD segment in bytes; 0 where it was not read."""
     note: str
+    needed: tuple[str, ...] = ()
+    """DT_NEEDED; this and what follows is read for the target's Linux libraries."""
+    loads: tuple[int, ...] = ()
+    """Alignment of each LOAD segment in bytes."""
+    hazards: tuple[str, ...] = ()
+    """`executable-stack`, `text-relocations`, `jemalloc`: what some system refuses."""
+    misfit: str = ""
+    """Why it would not load on the system that was asked about."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +69,8 @@ class Gap:
     library: str
     version: str
     scope: str
-    kind: Literal["missing", "broken"]
+    kind: Literal["missing", "broken", "unfit"]
+    """`unfit` is there, but not for the system that was asked about."""
     severity: Severity
     locations: tuple[str, ...]
     """The jars or loose files that hold it."""
@@ -100,9 +112,9 @@ class Inventory:
 
 
 def scan(
-    source: Source, catalog: Catalog, target: Platform, progress: Progress, libc: str = "glibc"
+    source: Source, catalog: Catalog, target: Platform, progress: Progress, runtime: Runtime = ANY_GLIBC
 ) -> Inventory:
-    """Read a source once and judge it for `target`.
+    """Read a source once and judge it for `target`, and for the system it shall run on.
 
     What is damaged is told in `unreadable`, and does not stop the rest.
     """
@@ -110,16 +122,23 @@ def scan(
         digest = hashing.submit(source.sha256)
         findings = walk(source.members(advance), target.name, again=source.members)
         distribution = recognise(findings.paths, source, digest.result())
-    return judge(findings, distribution, catalog, target, libc)
+    return judge(findings, distribution, catalog, target, runtime)
 
 
 def judge(
-    findings: Findings, distribution: Distribution, catalog: Catalog, target: Platform, libc: str = "glibc"
+    findings: Findings,
+    distribution: Distribution,
+    catalog: Catalog,
+    target: Platform,
+    runtime: Runtime = ANY_GLIBC,
 ) -> Inventory:
     """Turn what a walk has found into gaps and checks; pure."""
     strip = f"{distribution.root}/" if distribution.root else ""
+    fitting = _Fitting(findings.natives, target, runtime)
     natives = [
-        _native(found, machine, strip) for found in findings.natives for machine in found.head.machines
+        _native(found, machine, strip, fitting)
+        for found in findings.natives
+        for machine in found.head.machines
     ]
     unreadable = [Unreadable(row.location.removeprefix(strip), row.reason) for row in findings.unreadable]
     checks = list[PlatformCheck]()
@@ -131,15 +150,15 @@ def judge(
                 unreadable.append(row)
     order = {severity: rank for rank, severity in enumerate(SEVERITIES)}
     gaps = sorted(
-        _gaps(findings.natives, strip, catalog, target, libc),
+        _gaps(findings.natives, strip, catalog, target, fitting),
         key=lambda gap: (order[gap.severity], gap.library, gap.scope),
     )
     return Inventory(target, distribution, tuple(natives), tuple(gaps), tuple(checks), tuple(unreadable))
 
 
-def _native(found: FoundNative, machine: str, strip: str) -> Native:
+def _native(found: FoundNative, machine: str, strip: str, fitting: _Fitting) -> Native:
     owner, elf = found.container, found.elf
-    return Native(
+    native = Native(
         library=owner.library,
         version=owner.version,
         scope=owner.scope.removeprefix(strip),
@@ -152,48 +171,79 @@ def _native(found: FoundNative, machine: str, strip: str) -> Native:
         page_align=elf.page_align if elf else 0,
         note=found.damage,
     )
+    if not elf:
+        return native
+    hazards = {
+        "executable-stack": elf.executable_stack,
+        "text-relocations": elf.text_relocations,
+        "jemalloc": elf.jemalloc,
+    }
+    return replace(
+        native,
+        needed=elf.needed,
+        loads=elf.loads,
+        hazards=tuple(name for name, there in hazards.items() if there),
+        misfit=(fitting.misfit(found) or "") if fitting.there(found) else "",
+    )
+
+
+class _Fitting:
+    """Which of the libraries for the target would load on the system that is asked about."""
+
+    def __init__(self, natives: Sequence[FoundNative], target: Platform, runtime: Runtime) -> None:
+        self._target = target
+        self.runtime = runtime
+        self._beside = defaultdict[str, set[str]](set)
+        for one in filter(self.there, natives):
+            name = one.elf.soname if one.elf else ""
+            self._beside[one.container.location].add(name or posixpath.basename(one.location))
+
+    def there(self, found: FoundNative) -> bool:
+        """Whether it is a whole library for the target's Linux."""
+        return _for_linux(found) and found.elf is not None and self._target.name in found.head.machines
+
+    def misfit(self, found: FoundNative) -> str | None:
+        """Why a library that is there would not load."""
+        beside = self._beside[found.container.location]
+        return misfit(found.elf, self.runtime, beside) if found.elf else None
 
 
 def _gaps(
-    natives: Sequence[FoundNative], strip: str, catalog: Catalog, target: Platform, libc: str
+    natives: Sequence[FoundNative], strip: str, catalog: Catalog, target: Platform, fitting: _Fitting
 ) -> Iterable[Gap]:
     libraries = defaultdict[tuple[str, str, str], list[FoundNative]](list)
-    entries = defaultdict[str, set[str]](set)
-    for found in natives:
-        if not _for_linux(found):
-            continue
+    there = defaultdict[str, list[FoundNative]](list)
+    for found in filter(_for_linux, natives):
         owner = found.container
         libraries[owner.library, owner.version, owner.scope].append(found)
-        if _serves(found, target, libc):
-            entries[owner.scope].add(found.entry)
+        if fitting.there(found):
+            there[owner.scope].append(found)
     for (library, version, scope), members in libraries.items():
         override = catalog.get(library)
         place = scope.removeprefix(strip)
-        asks = override.asks(target.name, libc, version) if override else ()
-        siblings = [one for one in members if _serves(one, target, libc)]
-        if asks:
-            found_it = not entries[scope].isdisjoint(asks)
-        else:
-            found_it = bool(siblings) or any(
-                _serves(one, target, libc)
-                for (other, _version, where), rows in libraries.items()
-                if (other, where) == (library, scope)
-                for one in rows
-            )
-        bad = override.known_bad(version) if override else None
-        if found_it and not bad:
+        asks = override.asks(target.name, fitting.runtime.libc, version) if override else ()
+        chosen = [
+            one for one in there[scope] if (one.entry in asks if asks else one.container.library == library)
+        ]
+        misfits = [(one, fitting.misfit(one)) for one in chosen]
+        bad = override.known_bad(version) if override and chosen else None
+        if not bad and not all(why for _one, why in misfits) and chosen:
             continue
+        kind: Literal["missing", "broken", "unfit"] = "unfit" if chosen else "missing"
         severity, reason = _severity(override, place, version)
-        if found_it and bad:
-            severity, reason = bad.severity, bad.reason
-        elif siblings:
-            reason += f" (it holds {siblings[0].entry}, but its loader asks for {asks[0]})"
+        if bad:
+            kind, severity, reason = "broken", bad.severity, bad.reason
+        elif misfits:
+            one, why = misfits[0]
+            reason += f" ({posixpath.basename(one.location)} {why})"
+        elif others := [one for one in members if fitting.there(one)]:
+            reason += f" (it holds {others[0].entry}, but its loader asks for {asks[0]})"
         damaged = sorted({one.damage for one in members if one.damage})
         yield Gap(
             library=library,
             version=version,
             scope=place,
-            kind="broken" if found_it else "missing",
+            kind=kind,
             severity=severity,
             locations=tuple(sorted({one.container.location.removeprefix(strip) for one in members})),
             present=tuple(sorted({machine for one in members for machine in one.head.machines})),
@@ -215,10 +265,6 @@ def _for_linux(found: FoundNative) -> bool:
 
 
 _UNMARKED = ("sunos", "solaris", "freebsd", "openbsd", "netbsd", "dragonfly", "aix", "hpux", "android")
-
-
-def _serves(found: FoundNative, target: Platform, libc: str) -> bool:
-    return target.name in found.head.machines and (found.elf is not None) and found.elf.libc in (libc, "")
 
 
 def _severity(override: Override | None, scope: str, version: str) -> tuple[Severity, str]:

@@ -232,7 +232,7 @@ def _look(member: Member, content: IO[bytes], place: _Place) -> Iterator[Finding
         # Of other systems' files nothing but the header is of interest.
         yield _loose(path, native, head)
     elif not native and content.seekable():
-        yield from _Zip(lambda: on_disk(content), path, _scope(path), place).findings()
+        yield from _Zip(lambda: on_disk(content), path, scope_of(path), place).findings()
     elif reason := place.too_large(member.size):
         yield Unreadable(path, reason)
     elif native:
@@ -240,7 +240,7 @@ def _look(member: Member, content: IO[bytes], place: _Place) -> Iterator[Finding
     else:
         whole = _whole(head, content)
         inside = replace(place, room=len(whole))
-        yield from _Zip(lambda: in_memory(whole), path, _scope(path), inside).findings()
+        yield from _Zip(lambda: in_memory(whole), path, scope_of(path), inside).findings()
 
 
 def _whole(head: bytes, content: IO[bytes]) -> bytes:
@@ -338,7 +338,7 @@ def _structure(content: bytes) -> tuple[Elf | None, str]:
         return None, str(error)
 
 
-def _scope(location: str) -> str:
+def scope_of(location: str) -> str:
     """A NAR is its own class path; a jar belongs to its folder's."""
     return location if location.endswith(".nar") else posixpath.dirname(location) or "."
 

@@ -101,10 +101,17 @@ def elf_bytes(
     versions: Mapping[str, Sequence[str]] | None = None,
     soname: str = "",
     align: int = 0x10000,
+    defines: Sequence[str] = (),
+    weak: Sequence[str] = (),
+    stack: int | None = None,
+    text_relocations: bool = False,
+    holds: bytes = b"",
 ) -> bytes:
     """A 64-bit little-endian shared library without code that ld.so would load.
 
-    `versions` maps a needed library to the symbol versions wanted of it (.gnu.version_r).
+    `versions` maps a needed library to the symbol versions wanted of it (.gnu.version_r), those in `weak`
+    weakly; `defines` are the versions it defines (.gnu.version_d), `stack` the flags of PT_GNU_STACK, and
+    `holds` stands among its strings.
     """
     versions = {"libc.so.6": ["GLIBC_2.17"]} if versions is None else versions
     strings = bytearray(b"\0")
@@ -121,15 +128,23 @@ def elf_bytes(
         verneed += struct.pack("<HHIII", 1, len(symbols), string(library), 16, 0 if last else size)
         for which, name in enumerate(symbols):
             after = 16 if which < len(symbols) - 1 else 0
-            verneed += struct.pack("<IHHII", _elf_hash(name), 0, 2 + which, string(name), after)
+            flags = 2 if name in weak else 0
+            verneed += struct.pack("<IHHII", _elf_hash(name), flags, 2 + which, string(name), after)
+    verdef = b""
+    for number, name in enumerate(defines, 1):
+        after = 28 if number < len(defines) else 0
+        verdef += struct.pack("<HHHHIII", 1, 0, number, 1, _elf_hash(name), 20, after)
+        verdef += struct.pack("<II", string(name), 0)
+    strings.extend(holds)
     parts: dict[str, bytes] = {
         ".hash": struct.pack("<4I", 1, 1, 0, 0),
         ".dynsym": bytes(24),
         ".gnu.version": bytes(8),
         ".gnu.version_r": verneed,
+        ".gnu.version_d": verdef,
         ".dynstr": bytes(strings) + bytes(-len(strings) % 8),
     }
-    starts, at = {}, 64 + 2 * 56
+    starts, at = {}, 64 + (2 + (stack is not None)) * 56
     for name, content in parts.items():
         starts[name], at = at, at + len(content)
     tags = [
@@ -140,7 +155,9 @@ def elf_bytes(
         (10, len(strings)),
         (11, 24),
         *([(0x6FFFFFFE, starts[".gnu.version_r"]), (0x6FFFFFFF, len(versions))] if versions else []),
+        *([(0x6FFFFFFC, starts[".gnu.version_d"]), (0x6FFFFFFD, len(defines))] if defines else []),
         *([(0x6FFFFFF0, starts[".gnu.version"])] if versions else []),
+        *([(22, 0)] if text_relocations else []),
         (0, 0),
     ]
     starts[".dynamic"] = at
@@ -148,11 +165,12 @@ def elf_bytes(
     # name: (type, flags, link, info, entry size), System V gABI figure 4-8; links count from 1.
     kinds = {
         ".hash": (5, 2, 2, 0, 4),
-        ".dynsym": (11, 2, 5, 1, 24),
+        ".dynsym": (11, 2, 6, 1, 24),
         ".gnu.version": (0x6FFFFFFF, 2, 2, 0, 2),
-        ".gnu.version_r": (0x6FFFFFFE, 2, 5, len(versions), 0),
+        ".gnu.version_r": (0x6FFFFFFE, 2, 6, len(versions), 0),
+        ".gnu.version_d": (0x6FFFFFFD, 2, 6, len(defines), 0),
         ".dynstr": (3, 2, 0, 0, 0),
-        ".dynamic": (6, 3, 5, 0, 16),
+        ".dynamic": (6, 3, 6, 0, 16),
         ".shstrtab": (3, 0, 0, 0, 0),
     }
     names = b"\0" + b"".join(name.encode() + b"\0" for name in kinds)
@@ -168,8 +186,10 @@ def elf_bytes(
     segments = struct.pack("<IIQQQQQQ", 1, 6, 0, 0, 0, loaded, loaded, align)
     dynamic = (starts[".dynamic"],) * 3 + (len(parts[".dynamic"]),) * 2
     segments += struct.pack("<IIQQQQQQ", 2, 6, *dynamic, 8)
+    if stack is not None:
+        segments += struct.pack("<IIQQQQQQ", 0x6474E551, stack, 0, 0, 0, 0, 0, 16)
     ident = b"\x7fELF\x02\x01\x01" + bytes(9)
-    fields = (3, machine, 1, 0, 64, table, 0, 64, 56, 2, 64, len(kinds) + 1, len(kinds))
+    fields = (3, machine, 1, 0, 64, table, 0, 64, 56, len(segments) // 56, 64, len(kinds) + 1, len(kinds))
     header = ident + struct.pack("<HHIQQQIHHHHHH", *fields)
     return header + segments + b"".join(parts.values()) + sections
 

@@ -157,7 +157,7 @@ def test_java_is_reached_through_alternatives(tmp_path: Path, definition: Defini
 def test_java_forgets_addresses_soon(tmp_path: Path, definition: Definition) -> None:
     root = root_of(system(tmp_path), definition, tmp_path)
     security = content_of(root["etc/java-8-openjdk/security/java.security"])
-    assert security == b"a=b\nnetworkaddress.cache.ttl=1\n"
+    assert security == b"a=b\nnetworkaddress.cache.ttl=1\nnetworkaddress.cache.negative.ttl=1\n"
 
 
 def test_certificates_are_bundled_for_openssl_and_for_java(tmp_path: Path, definition: Definition) -> None:

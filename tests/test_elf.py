@@ -30,8 +30,31 @@ def test_needs_versions_name_and_alignment_are_read() -> None:
         needed=("libstdc++.so.6", "libc.so.6"),
         libc="glibc",
         requires=(("CXXABI", "1.3"), ("GLIBC", "2.14"), ("GLIBCXX", "3.4.9")),
-        page_align=0x4000,
+        versions=(
+            ("libc.so.6", ("GLIBC_2.2.5", "GLIBC_2.14", "GLIBC_2.9")),
+            ("libstdc++.so.6", ("GLIBCXX_3.4.9", "CXXABI_1.3")),
+        ),
+        defines=(),
+        loads=(0x4000,),
+        executable_stack=False,
+        text_relocations=False,
+        jemalloc=False,
     )
+
+
+def test_what_a_library_gives_and_what_a_system_may_refuse_is_read() -> None:
+    made = elf_bytes(
+        defines=("libx.so", "X_1.0", "X_1.1"), stack=7, text_relocations=True, holds=b"<jemalloc>: "
+    )
+    found = read_elf(made)
+    assert found.defines == ("libx.so", "X_1.0", "X_1.1")
+    assert (found.executable_stack, found.text_relocations, found.jemalloc) == (True, True, True)
+    assert not read_elf(elf_bytes(stack=6)).executable_stack
+
+
+def test_a_weak_version_is_none_that_is_needed() -> None:
+    found = read_elf(elf_bytes(versions={"libc.so.6": ["GLIBC_2.17", "GLIBC_2.99"]}, weak=["GLIBC_2.99"]))
+    assert found.versions == (("libc.so.6", ("GLIBC_2.17",)),)
 
 
 def test_versions_that_are_no_numbers_are_left_out() -> None:
@@ -65,7 +88,16 @@ def test_a_glibc_symbol_version_makes_it_glibc_whatever_is_needed() -> None:
 def test_readelf_says_the_same(tmp_path: Path, align: int) -> None:
     made = tmp_path / "made.so"
     made.write_bytes(
-        elf_bytes(AARCH64, needed=("libm.so.6", "libc.so.6"), versions=MANY, soname="x", align=align)
+        elf_bytes(
+            AARCH64,
+            needed=("libm.so.6", "libc.so.6"),
+            versions=MANY,
+            soname="x",
+            align=align,
+            defines=("x", "X_1"),
+            stack=7,
+            text_relocations=True,
+        )
     )
     done = subprocess.run(
         ["readelf", "-W", "-h", "-d", "-V", "-l", made], capture_output=True, text=True, check=True
@@ -76,7 +108,11 @@ def test_readelf_says_the_same(tmp_path: Path, align: int) -> None:
     assert tuple(re.findall(r"Shared library: \[(.*)\]", told)) == found.needed
     assert re.findall(r"soname: \[(.*)\]", told) == [found.soname]
     assert {int(row.split()[-1], 16) for row in re.findall(r"^ +LOAD.*", told, re.M)} == {found.page_align}
-    assert re.findall(r"Name: (\S+)", told) == [name for names in MANY.values() for name in names]
+    wants, gives = told.split("Version definition section")
+    assert re.findall(r"Name: (\S+)", wants) == [name for names in MANY.values() for name in names]
+    assert tuple(re.findall(r"Name: (\S+)", gives)) == found.defines
+    assert re.search(r"GNU_STACK .* RWE ", told)
+    assert "(TEXTREL)" in told
 
 
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="loads a library of x86_64")

@@ -24,6 +24,7 @@ from builders_classfile import EQUALS, made_presto
 
 from pulsar_arm.catalog import Catalog
 from pulsar_arm.distribution import open_source
+from pulsar_arm.fitness import ANY_GLIBC, Runtime, named_runtime
 from pulsar_arm.host.progress import Silent
 from pulsar_arm.platforms import AARCH64 as TARGET
 from pulsar_arm.platforms import X86_64 as OTHER
@@ -33,14 +34,18 @@ from pulsar_arm.scan import Gap, Inventory, Native, scan
 CHECK = "com/facebook/presto/server/PrestoSystemRequirements.class"
 
 
-def scanned(path: Path, catalog: Catalog, target: Platform = TARGET, libc: str = "glibc") -> Inventory:
-    return scan(open_source(path.name, path), catalog, target, Silent(), libc)
+def scanned(
+    path: Path, catalog: Catalog, target: Platform = TARGET, runtime: Runtime = ANY_GLIBC
+) -> Inventory:
+    return scan(open_source(path.name, path), catalog, target, Silent(), runtime)
 
 
-def of(tmp_path: Path, catalog: Catalog, files: Mapping[str, Made], libc: str = "glibc") -> Inventory:
+def of(
+    tmp_path: Path, catalog: Catalog, files: Mapping[str, Made], runtime: Runtime = ANY_GLIBC
+) -> Inventory:
     """The scan of a tarball of these files below `top`."""
     path = tarball(tmp_path / "x.tar.gz", {f"top/{name}": made for name, made in files.items()})
-    found = scanned(path, catalog, libc=libc)
+    found = scanned(path, catalog, runtime=runtime)
     assert found.distribution.root == "top"
     return found
 
@@ -96,6 +101,8 @@ def test_libraries_are_told_with_what_their_headers_say(tmp_path: Path, catalog:
             (("GLIBC", "2.17"),),
             65536,
             "",
+            needed=("libc.so.6",),
+            loads=(65536,),
         ),
         Native(*place, "lib/made-1.0.jar!/b.so", "elf", "x86_64", "linux", "", (), 0, ""),
         Native(*place, "lib/made-1.0.jar!/c.dll", "pe", "x86_64", "windows", "", (), 0, ""),
@@ -149,10 +156,67 @@ def test_androids_library_for_the_target_is_none_of_linux(tmp_path: Path, catalo
     assert gap(of(tmp_path, catalog, {"lib/made-1.0.jar": jar_bytes(natives)})).present == ("x86_64",)
 
 
+MUSL = elf_bytes(needed=("libc.musl-aarch64.so.1",), versions={})
+
+
 @pytest.mark.parametrize(("libc", "gaps"), [("glibc", 1), ("musl", 0)])
 def test_a_library_must_fit_the_c_library(tmp_path: Path, catalog: Catalog, libc: str, gaps: int) -> None:
-    natives = {"a.so": elf_bytes(needed=("libc.musl-aarch64.so.1",), versions={})}
-    assert len(of(tmp_path, catalog, {"lib/made-1.0.jar": jar_bytes(natives)}, libc).gaps) == gaps
+    files = {"lib/made-1.0.jar": jar_bytes({"a.so": MUSL})}
+    assert len(of(tmp_path, catalog, files, named_runtime(libc)).gaps) == gaps
+
+
+def test_what_is_there_and_would_not_load_is_unfit_as_badly_as_if_it_were_missing(
+    tmp_path: Path, catalog: Catalog
+) -> None:
+    new = elf_bytes(versions={"libc.so.6": ["GLIBC_2.34"]})
+    files = {"lib/org.rocksdb-rocksdbjni-5.1.jar": jar_bytes({"librocksdbjni-linux-aarch64.so": new})}
+    assert of(tmp_path, catalog, files).gaps == ()
+    found = of(tmp_path, catalog, files, named_runtime("glibc-2.28"))
+    one = gap(found)
+    assert (one.kind, one.severity, one.present) == ("unfit", "fatal", ("aarch64",))
+    assert one.reason.endswith("(librocksdbjni-linux-aarch64.so needs GLIBC_2.34, which glibc 2.28 lacks)")
+    assert found.libraries[0].misfit == "needs GLIBC_2.34, which glibc 2.28 lacks"
+
+
+def test_one_library_that_fits_is_enough(tmp_path: Path, catalog: Catalog) -> None:
+    files = {
+        "lib/made-1.0.jar": jar_bytes({"musl/a.so": MUSL, "glibc/a.so": elf_bytes()}),
+    }
+    for libc in ("glibc", "musl"):
+        found = of(tmp_path, catalog, files, named_runtime(libc))
+        assert found.gaps == ()
+        assert sorted(bool(one.misfit) for one in found.libraries) == [False, True]
+
+
+def test_a_loader_that_tells_libcs_apart_is_asked_for_the_right_name(
+    tmp_path: Path, catalog: Catalog
+) -> None:
+    natives = {"librocksdbjni-linux-aarch64.so": elf_bytes(), "librocksdbjni-linux-aarch64-musl.so": MUSL}
+    files = {"lib/org.rocksdb-rocksdbjni-7.1.jar": jar_bytes(natives)}
+    assert of(tmp_path, catalog, files, named_runtime("musl")).gaps == ()
+    del natives["librocksdbjni-linux-aarch64-musl.so"]
+    files = {"lib/org.rocksdb-rocksdbjni-7.1.jar": jar_bytes(natives)}
+    one = gap(of(tmp_path, catalog, files, named_runtime("musl")))
+    assert one.kind == "missing"
+    assert "its loader asks for librocksdbjni-linux-aarch64-musl.so" in one.reason
+
+
+def test_a_library_of_the_same_jar_need_not_be_in_the_system(tmp_path: Path, catalog: Catalog) -> None:
+    empty = Runtime("glibc", "2.28", libraries={"libc.so.6": frozenset({"GLIBC_2.17"})})
+    user = elf_bytes(needed=("libc.so.6", "libbeside.so"))
+    files = {"lib/made-1.0.jar": jar_bytes({"a.so": user, "libbeside.so": elf_bytes()})}
+    assert of(tmp_path, catalog, files, empty).gaps == ()
+    alone = gap(of(tmp_path, catalog, {"lib/made-1.0.jar": jar_bytes({"a.so": user})}, empty))
+    assert alone.reason.endswith("(a.so needs libbeside.so, which glibc 2.28 lacks)")
+
+
+def test_hazards_are_told_and_are_no_gap_of_themselves(tmp_path: Path, catalog: Catalog) -> None:
+    odd = elf_bytes(stack=7, text_relocations=True, holds=b"<jemalloc>: ")
+    files = {"lib/made-1.0.jar": jar_bytes({"a.so": odd})}
+    found = of(tmp_path, catalog, files)
+    assert found.libraries[0].hazards == ("executable-stack", "text-relocations", "jemalloc")
+    assert found.gaps == ()
+    assert gap(of(tmp_path, catalog, files, named_runtime(page_size="64k"))).kind == "unfit"
 
 
 def test_a_library_under_a_name_its_loader_does_not_ask_for_is_missing(

@@ -9,9 +9,10 @@ import click
 from pulsar_arm import report
 from pulsar_arm.build import Order
 from pulsar_arm.engines import ENGINES
+from pulsar_arm.engines.choice import AUTO
 from pulsar_arm.errors import UsageError
 from pulsar_arm.image import image_names
-from pulsar_arm.options import SOURCE, Options, example, force_option, pass_options
+from pulsar_arm.options import SOURCE, Options, catalog_option, example, force_option, pass_options
 from pulsar_arm.pipeline import DEFAULT_BASE
 
 
@@ -26,7 +27,7 @@ from pulsar_arm.pipeline import DEFAULT_BASE
     metavar="SOURCE",
     help=f"What to build from: {SOURCE}.",
 )
-@click.option("--engine", type=click.Choice(["auto", *ENGINES]), default="auto", show_default=True)
+@click.option("--engine", type=click.Choice([AUTO, *ENGINES]), default=AUTO, show_default=True)
 @click.option(
     "--base",
     default=DEFAULT_BASE,
@@ -49,6 +50,7 @@ from pulsar_arm.pipeline import DEFAULT_BASE
 @click.option("--mirror", metavar="URL", help="The Debian mirror for the base.")
 @click.option("--refresh", is_flag=True, help="Look for newer packages of the base.")
 @click.option("--fast", is_flag=True, help="Compress faster; digests may then differ between machines.")
+@catalog_option("BUILD")
 @force_option
 @pass_options
 def build(
@@ -64,6 +66,7 @@ def build(
     mirror: str | None,
     refresh: bool,
     fast: bool,
+    own: Path | None,
     force: bool,
 ) -> None:
     """Build arm64 images of a ported release, without Docker, as archives that every engine loads."""
@@ -79,13 +82,13 @@ def build(
         tag=tag,
         output=output,
         user=user,
-        engine=next(iter(ENGINES)) if engine == "auto" else engine,
+        engine=engine,
         fast=fast,
         force=force,
         refresh=refresh,
         mirror=mirror,
     )
-    delivered, plans = options.pipeline().build(order)
+    delivered, plans = options.pipeline(own=own).build(order)
     report.print_out([report.plan_table(plan) for plan in plans])
     for one in delivered:
         click.echo(f"{one.archive}  {one.reference}  {one.digest}")

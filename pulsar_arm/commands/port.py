@@ -8,7 +8,7 @@ import click
 
 from pulsar_arm import report
 from pulsar_arm.errors import UsageError
-from pulsar_arm.options import Options, example, force_option, pass_options
+from pulsar_arm.options import Options, catalog_option, example, force_option, pass_options
 
 
 @click.command(epilog=example("pulsar-arm port 2.6.0 -o apache-pulsar-2.6.0-aarch64.tar.gz"))
@@ -20,16 +20,19 @@ from pulsar_arm.options import Options, example, force_option, pass_options
     help="An archive by its suffix (.tar.gz, .tgz, .tar), else a folder; the receipt is OUT.receipt.json.",
 )
 @click.option("--dry-run", is_flag=True, help="Print the plan and write nothing.")
+@catalog_option("PORT")
 @force_option
 @pass_options
-def port(options: Options, source: str, out: Path | None, dry_run: bool, force: bool) -> None:
+def port(
+    options: Options, source: str, out: Path | None, dry_run: bool, own: Path | None, force: bool
+) -> None:
     """Write SOURCE as it should be on aarch64: ARM builds swapped in, Presto's check patched.
 
     SOURCE is a release tarball, an unpacked folder, a jar or NAR, or a release number such as 2.6.0.
     """
     if out is None and not dry_run:
         raise UsageError("port needs -o OUT (or --dry-run): name the archive or folder to write.")
-    pipeline = options.pipeline()
+    pipeline = options.pipeline(own=own)
     opened = pipeline.open(source)
     plan = pipeline.scan(opened)
     report.print_out([report.plan_table(plan)])

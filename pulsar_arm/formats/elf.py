@@ -1,4 +1,4 @@
-"""Read what the dynamic loader will ask of a Linux library: needs, libc, symbol versions, alignment."""
+"""Read what the dynamic loader will ask of a Linux library: needs, libc, symbol versions, segments."""
 
 from __future__ import annotations
 
@@ -11,13 +11,18 @@ from elftools.common.exceptions import ELFError, ELFParseError
 from elftools.construct import ConstructError
 from elftools.elf.dynamic import DynamicSegment
 from elftools.elf.elffile import ELFFile
-from elftools.elf.gnuversions import GNUVerNeedSection
+from elftools.elf.gnuversions import GNUVerDefSection, GNUVerNeedSection
 
 from pulsar_arm.errors import InputError
 
 _VERSION = re.compile(r"([A-Z]+)_([0-9][0-9.]*)$")
 _VERSION_ROW = 16
 """Bytes of a Verneed or Vernaux record (gABI); they are chained by offsets, which may run in a circle."""
+_WEAK = 2  # VER_FLG_WEAK (gABI, "Symbol Versioning"): the loader warns at most where it is not there
+_EXECUTE = 1  # PF_X
+_TEXTREL = 4  # DF_TEXTREL
+_JEMALLOC = b"<jemalloc>"
+"""Every message of jemalloc begins so; an allocator that is linked in brings it along."""
 # What pyelftools raises on bytes that are not what the header promises.
 BROKEN = (
     ELFError,
@@ -48,33 +53,62 @@ class Elf:
     """`glibc`, `musl`, `bionic` (Android), or empty when the library needs none."""
     requires: tuple[tuple[str, str], ...]
     """The highest symbol version per family it needs: (("GLIBC", "2.17"), ...), sorted."""
-    page_align: int
-    """The smallest p_align of its LOAD segments, in bytes; 0 without any."""
+    versions: tuple[tuple[str, tuple[str, ...]], ...]
+    """The symbol versions it cannot do without, by the library that has to define them."""
+    defines: tuple[str, ...]
+    """The symbol versions that it defines for others."""
+    loads: tuple[int, ...]
+    """p_align of each LOAD segment, in bytes."""
+    executable_stack: bool
+    """Whether it says that its code runs on the stack (PT_GNU_STACK)."""
+    text_relocations: bool
+    """Whether its code must be written to while it is loaded (DT_TEXTREL)."""
+    jemalloc: bool
+    """Whether jemalloc is linked in: its page size is fixed when it is built, and stands nowhere."""
+
+    @property
+    def page_align(self) -> int:
+        """The smallest alignment of its LOAD segments, in bytes; 0 without any."""
+        return min(self.loads, default=0)
 
 
 def read_elf(data: bytes) -> Elf:
     """Read a whole ELF file; InputError says what in it is broken."""
     try:
-        return _read(ELFFile(io.BytesIO(data)))
+        return _read(ELFFile(io.BytesIO(data)), _JEMALLOC in data)
     except BROKEN as error:
         raise InputError(f"its ELF structure is damaged: {error or type(error).__name__}") from error
 
 
-def _read(elf: ELFFile) -> Elf:
+def _read(elf: ELFFile, jemalloc: bool) -> Elf:
     _believable(elf)
-    soname, needed, align = "", list[str](), list[int]()
+    soname, needed, loads = "", list[str](), list[int]()
+    stack = text = False
     for segment in elf.iter_segments():
         if segment["p_type"] == "PT_LOAD":
             if segment["p_offset"] + segment["p_filesz"] > elf.stream_len:
                 raise ELFError("a LOAD segment lies beyond the end of the file")
-            align.append(int(segment["p_align"]))
+            loads.append(int(segment["p_align"]))
+        if segment["p_type"] == "PT_GNU_STACK":
+            stack = bool(segment["p_flags"] & _EXECUTE)
         if isinstance(segment, DynamicSegment):
             # A tag has its string under the tag's own name in small letters.
             needed += [str(vars(tag)["needed"]) for tag in segment.iter_tags("DT_NEEDED")]
             soname = next((str(vars(tag)["soname"]) for tag in segment.iter_tags("DT_SONAME")), "")
-    requires = _requires(elf)
+            flags = [tag.entry["d_val"] for tag in segment.iter_tags("DT_FLAGS")]
+            text = any(segment.iter_tags("DT_TEXTREL")) or any(value & _TEXTREL for value in flags)
+    wanted, requires, defines = _versions(elf)
     return Elf(
-        soname, tuple(needed), _libc(needed, requires), tuple(sorted(requires.items())), min(align, default=0)
+        soname=soname,
+        needed=tuple(needed),
+        libc=_libc(needed, requires),
+        requires=tuple(sorted(requires.items())),
+        versions=tuple((library, tuple(names)) for library, names in wanted.items()),
+        defines=defines,
+        loads=tuple(loads),
+        executable_stack=stack,
+        text_relocations=text,
+        jemalloc=jemalloc,
     )
 
 
@@ -88,24 +122,35 @@ def _believable(elf: ELFFile) -> None:
             raise ELFError("its header names tables that the file does not hold")
 
 
-def _requires(elf: ELFFile) -> dict[str, str]:
-    highest: dict[str, str] = {}
+def _versions(elf: ELFFile) -> tuple[dict[str, list[str]], dict[str, str], tuple[str, ...]]:
+    """The versions wanted of each library, the highest of each family, and those that are defined."""
+    wanted, highest, defines = dict[str, list[str]](), dict[str, str](), list[str]()
     left = elf.stream_len // _VERSION_ROW
     for section in elf.iter_sections():
-        if isinstance(section, GNUVerNeedSection):
-            for _file, versions in section.iter_versions():
+        if not isinstance(section, GNUVerNeedSection | GNUVerDefSection):
+            continue
+        for row, versions in section.iter_versions():
+            left -= 1
+            names = list[str]()
+            for version in versions:
                 left -= 1
-                for version in versions:
-                    left -= 1
-                    if left < 0:
-                        raise ELFError("its symbol versions are more than the file can hold")
-                    if match := _VERSION.match(version.name):
-                        family, number = match[1], match[2]
-                        highest[family] = max(highest.get(family, "0"), number, key=_order)
-    return highest
+                if left < 0:
+                    raise ELFError("its symbol versions are more than the file can hold")
+                # The first name of a definition is its own, those after it are what it inherits from.
+                if isinstance(section, GNUVerDefSection):
+                    defines += [version.name] if not names else []
+                elif not version["vna_flags"] & _WEAK:
+                    wanted.setdefault(str(row.name), []).append(version.name)
+                names.append(version.name)
+            for name in names if isinstance(section, GNUVerNeedSection) else ():
+                if match := _VERSION.match(name):
+                    family, number = match[1], match[2]
+                    highest[family] = max(highest.get(family, "0"), number, key=version_order)
+    return wanted, highest, tuple(defines)
 
 
-def _order(version: str) -> tuple[int, ...]:
+def version_order(version: str) -> tuple[int, ...]:
+    """`2.17` as a key by which versions are compared."""
     return tuple(int(part) for part in version.split(".") if part)
 
 

@@ -68,6 +68,10 @@ def _library(native: Native) -> dict[str, Any]:
     }
     if native.page_align:
         fields |= {"requires": dict(native.requires), "page_align": native.page_align}
+        fields |= {"needed": list(native.needed), "load_aligns": list(native.loads)}
+        fields |= {"hazards": list(native.hazards)}
+    if native.misfit:
+        fields["misfit"] = native.misfit
     return fields | ({"note": native.note} if native.note else {})
 
 
