@@ -24,7 +24,7 @@ ORDER = (
     ("plan", "linkage", "callers", "classpath", "hierarchy", "recheck"),
     ("scan", "walk", "identity", "parts", "catalog", "releases", "patches", "requirements", "diagnosis"),
     ("fitness", "published", "licence"),
-    ("distribution",),
+    ("distribution", "images"),
     ("host",),
     ("formats",),
     ("tables",),
