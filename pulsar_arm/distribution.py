@@ -17,7 +17,10 @@ from pulsar_arm.formats.packed import is_packed
 from pulsar_arm.formats.tar import read_tar
 from pulsar_arm.formats.zip import ZIP_MAGICS
 
-_FORMS = "a release tarball (.tar.gz, .tar.xz, .tar.zst, .tar), an unpacked folder, a jar or NAR, or a release number"
+_FORMS = (
+    "a release tarball (.tar.gz, .tar.xz, .tar.zst, .tar), an unpacked folder, a jar or NAR, "
+    "or a release number"
+)
 _RELEASE = re.compile(r"\d+\.\d+\.\d+(?:[.-][\w.-]+)?")
 _BROKER = re.compile(r"lib/org\.apache\.pulsar-pulsar-broker-(\d[\w.-]*)\.jar")
 _TOP = re.compile(r"apache-pulsar(?:-offloaders)?-(\d[\w.-]*)")
