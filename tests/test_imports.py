@@ -21,6 +21,7 @@ ORDER = (
     ("image",),
     ("tree", "base*", "debian*"),
     ("port",),
+    ("candidate",),
     ("plan", "linkage", "callers", "classpath", "hierarchy", "recheck"),
     ("scan", "walk", "identity", "parts", "catalog", "releases", "patches", "requirements", "diagnosis"),
     ("fitness", "published", "licence"),
