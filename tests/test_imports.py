@@ -16,7 +16,8 @@ ORDER = (
     ("commands",),
     ("options",),
     ("pipeline", "report", "reports", "catalog_report", "build", "delivery"),
-    ("verify",),
+    ("verify", "where"),
+    ("probe",),
     ("engines",),
     ("image",),
     ("tree", "base*", "debian*"),
@@ -28,8 +29,10 @@ ORDER = (
     ("host",),
     ("formats",),
     ("tables",),
+    ("checks",),
     ("platforms",),
     ("errors", "printable"),
+    ("inside",),
     ("__init__",),
 )
 OUTSIDE = {"subprocess", "socket", "requests", "urllib3", "docker", "http", "urllib", "remotezip", "jgo"}
