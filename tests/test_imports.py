@@ -16,7 +16,8 @@ ORDER = (
     ("commands",),
     ("options",),
     ("pipeline", "report", "reports", "catalog_report", "build", "delivery", "publish", "doctor"),
-    ("verify",),
+    ("verify", "where"),
+    ("probe",),
     ("engines",),
     ("image",),
     ("tree", "base*", "debian*"),
@@ -29,8 +30,10 @@ ORDER = (
     ("host",),
     ("formats",),
     ("tables",),
+    ("checks",),
     ("platforms",),
     ("errors", "printable"),
+    ("inside",),
     ("__init__",),
 )
 OUTSIDE = {"subprocess", "socket", "requests", "urllib3", "docker", "http", "urllib", "remotezip", "jgo"}
