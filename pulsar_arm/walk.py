@@ -25,6 +25,7 @@ from pulsar_arm.formats.archive import Content, Member, unsafe
 from pulsar_arm.formats.elf import Elf, read_elf
 from pulsar_arm.formats.jar import ZIP_DAMAGE, read_entry
 from pulsar_arm.formats.native import HEAD_SIZE, Head, read_head
+from pulsar_arm.identity import identity
 from pulsar_arm.requirements import REQUIREMENT_CLASSES
 
 _DEPTH = 8
@@ -33,15 +34,6 @@ _LARGEST = 1 << 30
 """Bytes of a file that is read, with the archives it lies in; more is told as unreadable."""
 _JAVA_READS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _HEAD_DEFLATED = 2 * HEAD_SIZE
-_LONGEST_NAME = 255
-"""Of a file; a hostile entry's name may have 64 KiB and cost hours in a regular expression."""
-_LARGEST_TEXT = 1 << 20
-"""Bytes of a manifest or pom.properties; nothing longer is one."""
-_POM = re.compile(r"META-INF/maven/[^/]+/[^/]+/pom\.properties")
-_JAR_NAME = re.compile(
-    r"(?P<artifact>.+?)-(?P<version>\d[\w.]*(?:-(?:\d[\w.]*|[A-Za-z]+\d+|SNAPSHOT))*)(?:-.*)?"
-)
-_GROUP_PREFIX = re.compile(r"^(?:[a-z0-9_]+\.)+[a-z0-9_]+-(?=[a-zA-Z])")
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,8 +228,8 @@ class _Zip:
         return FoundNative(container, info.filename, head, *structure)
 
     def _container(self, jar: zipfile.ZipFile) -> Container:
-        library, version = _identity(jar, posixpath.basename(self._location))
-        return Container(self._location, self._scope, library, version)
+        known = identity(jar, posixpath.basename(self._location))
+        return Container(self._location, self._scope, known.artifact, known.version)
 
 
 def _loose(path: str, head: Head, content: bytes) -> FoundNative:
@@ -270,40 +262,3 @@ def _loose_scope(path: str) -> str:
     if _MACHINE_FOLDER.fullmatch(posixpath.basename(folder)):
         folder = posixpath.dirname(folder)
     return folder or "."
-
-
-def _identity(jar: zipfile.ZipFile, name: str) -> tuple[str, str]:
-    """Artifact id and version: from pom.properties, else the manifest and the file's name."""
-    stem = re.sub(r"\.(jar|nar)$", "", name)
-    entries = [info for info in jar.filelist if _POM.fullmatch(info.filename)]
-    poms = [_properties(read_entry(jar, info)) for info in entries if info.file_size <= _LARGEST_TEXT]
-    named = [pom for pom in poms if pom.get("artifactId") and pom["artifactId"] in stem]
-    named.sort(key=lambda pom: len(pom["artifactId"]), reverse=True)  # netty-all before netty
-    for pom in named or (poms if len(poms) == 1 else []):
-        if pom.get("artifactId") and pom.get("version"):
-            return pom["artifactId"], pom["version"]
-    match = _JAR_NAME.fullmatch(stem) if len(stem) <= _LONGEST_NAME else None
-    artifact, version = (match["artifact"], match["version"]) if match else (stem, "")
-    artifact = _GROUP_PREFIX.sub("", artifact, count=1)
-    manifest = _manifest(jar)
-    told = manifest.get("Implementation-Version", "")
-    # A jar that replaced another keeps that one's name; a manifest that names the library knows better.
-    if told and manifest.get("Implementation-Title") == artifact:
-        return artifact, told
-    return artifact, version or told or manifest.get("Bundle-Version", "")
-
-
-def _properties(content: bytes) -> dict[str, str]:
-    rows = (line.split("=", 1) for line in content.decode("latin-1").splitlines() if "=" in line)
-    return {key.strip(): value.strip() for key, value in rows}
-
-
-def _manifest(jar: zipfile.ZipFile) -> dict[str, str]:
-    """The main attributes whose values are short enough for one line (JAR File Specification)."""
-    try:
-        info = jar.getinfo("META-INF/MANIFEST.MF")
-    except KeyError:
-        return {}
-    content = read_entry(jar, info) if info.file_size <= _LARGEST_TEXT else b""
-    lines = content.decode("utf-8", errors="replace").split("\r\n\r\n", 1)[0].split("\n\n", 1)[0]
-    return dict(re.findall(r"^([\w-]+): *(\S+)", lines, re.M))
