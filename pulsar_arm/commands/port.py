@@ -17,7 +17,7 @@ from pulsar_arm.options import Options, catalog_option, example, force_option, p
     "-o",
     "--out",
     type=click.Path(path_type=Path),
-    help="An archive by its suffix (.tar.gz, .tgz, .tar), else a folder; OUT.receipt.json and OUT.cdx.json too.",
+    help="An archive by its suffix, else a folder; OUT.receipt.json and OUT.cdx.json lie beside it.",
 )
 @click.option("--dry-run", is_flag=True, help="Print the plan and write nothing.")
 @catalog_option("PORT")
