@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-import zipfile
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
-from pulsar_arm.formats.jar import read_entry
+from pulsar_arm.formats.zip import Entry, Zip
 
 _LONGEST_NAME = 255
 """Of a file; a hostile entry's name may have 64 KiB and cost hours in a regular expression."""
@@ -30,31 +30,27 @@ class Identity:
     """Empty when nothing tells it."""
 
 
-def identity(jar: zipfile.ZipFile, name: str) -> Identity:
-    """Who a jar of this file name is: told by pom.properties, else by the manifest and the name.
-
-    Jars in a server's `lib` have their group before the artifact.
-    """
+def identity(jar: Zip, entries: Sequence[Entry], name: str) -> Identity:
+    """Who a jar of this file name is: told by pom.properties, else by the manifest and the name."""
     stem = re.sub(r"\.(jar|nar)$", "", name)
-    entries = [info for info in jar.filelist if _POM.fullmatch(info.filename)]
-    poms = [_properties(read_entry(jar, info)) for info in entries if info.file_size <= _LARGEST_TEXT]
+    texts = [entry for entry in entries if entry.size <= _LARGEST_TEXT and entry.name.startswith("META-INF/")]
+    poms = [_properties(jar.content(entry)) for entry in texts if _POM.fullmatch(entry.name)]
     named = [pom for pom in poms if pom.get("artifactId") and pom["artifactId"] in stem]
     named.sort(key=lambda pom: len(pom["artifactId"]), reverse=True)  # netty-all before netty
     for pom in named or (poms if len(poms) == 1 else []):
         if pom.get("artifactId") and pom.get("version"):
             return Identity(pom.get("groupId", ""), pom["artifactId"], pom["version"])
     known = identity_of_name(name)
-    manifest = _manifest(jar)
+    manifest = _manifest(jar, texts)
     told = manifest.get("Implementation-Version", "")
     # A jar that replaced another keeps that one's name; a manifest that names the library knows better.
     if told and manifest.get("Implementation-Title") == known.artifact:
-        return Identity(known.group, known.artifact, told)
-    version = known.version or told or manifest.get("Bundle-Version", "")
-    return Identity(known.group, known.artifact, version)
+        return replace(known, version=told)
+    return replace(known, version=known.version or told or manifest.get("Bundle-Version", ""))
 
 
 def identity_of_name(name: str) -> Identity:
-    """What the file name of a jar or NAR tells alone."""
+    """What the file name of a jar or NAR tells alone; in a server's `lib` it begins with the group."""
     stem = re.sub(r"\.(jar|nar)$", "", name)
     match = _JAR_NAME.fullmatch(stem) if len(stem) <= _LONGEST_NAME else None
     artifact, version = (match["artifact"], match["version"]) if match else (stem, "")
@@ -67,12 +63,9 @@ def _properties(content: bytes) -> dict[str, str]:
     return {key.strip(): value.strip() for key, value in rows}
 
 
-def _manifest(jar: zipfile.ZipFile) -> dict[str, str]:
+def _manifest(jar: Zip, texts: Sequence[Entry]) -> dict[str, str]:
     """The main attributes whose values are short enough for one line (JAR File Specification)."""
-    try:
-        info = jar.getinfo("META-INF/MANIFEST.MF")
-    except KeyError:
-        return {}
-    content = read_entry(jar, info) if info.file_size <= _LARGEST_TEXT else b""
+    found = [entry for entry in texts if entry.name == "META-INF/MANIFEST.MF"]
+    content = jar.content(found[-1]) if found else b""
     lines = content.decode("utf-8", errors="replace").split("\r\n\r\n", 1)[0].split("\n\n", 1)[0]
     return dict(re.findall(r"^([\w-]+): *(\S+)", lines, re.M))

@@ -7,19 +7,16 @@ changed has its pedigree: what stood there before, and the patch. It tells no ti
 from __future__ import annotations
 
 import hashlib
-import io
 import posixpath
 import re
 import uuid
-import zipfile
 from collections.abc import Iterator
 from typing import Any
 
 from pulsar_arm import __version__
 from pulsar_arm.distribution import open_source
 from pulsar_arm.errors import InputError
-from pulsar_arm.formats import archive
-from pulsar_arm.formats.jar import ZIP_DAMAGE, read_entry
+from pulsar_arm.formats.zip import ZIP_MAGICS, in_memory
 from pulsar_arm.host.maven import Coordinate
 from pulsar_arm.identity import Identity, identity, identity_of_name
 from pulsar_arm.plan import PatchClass
@@ -41,7 +38,7 @@ def sbom_json(ported: Ported) -> dict[str, Any]:
         if content is None:
             continue
         head = content.read(4)
-        if head in archive.ZIP_MAGICS and path.endswith((".jar", ".nar")):
+        if head in ZIP_MAGICS and path.endswith((".jar", ".nar")):
             components += _components(path, head + content.read(), changes, ported)
     hashes = {"hashes": _hashes(distribution.sha256)} if distribution.sha256 else {}
     name = f"apache-pulsar-{distribution.kind}" if distribution.kind != "pulsar" else "apache-pulsar"
@@ -82,15 +79,15 @@ def _components(
 ) -> Iterator[_Row]:
     """A jar or NAR, and those in it."""
     try:
-        with zipfile.ZipFile(io.BytesIO(content)) as jar:
-            known = identity(jar, posixpath.basename(location))
-            yield _component(location, content, known, changes.get(location, []), ported)
-            for info in jar.filelist:
-                if info.filename.endswith((".jar", ".nar")):
-                    inner = f"{location}!/{info.filename}"
-                    yield from _components(inner, read_entry(jar, info), changes, ported)
-    except ZIP_DAMAGE as error:
-        raise InputError(f"{location}: its zip structure is damaged: {error}.") from error
+        jar = in_memory(content)
+        entries = list(jar.entries(".class"))
+        known = identity(jar, entries, posixpath.basename(location))
+        inside = [(one.name, jar.content(one)) for one in entries if one.name.endswith((".jar", ".nar"))]
+    except InputError as error:
+        raise InputError(f"{location} cannot be read: {error}") from error
+    yield _component(location, content, known, changes.get(location, []), ported)
+    for name, inner in inside:
+        yield from _components(f"{location}!/{name}", inner, changes, ported)
 
 
 def _component(location: str, content: bytes, known: Identity, changes: list[Change], ported: Ported) -> _Row:
