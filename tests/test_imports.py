@@ -15,8 +15,9 @@ ORDER = (
     ("cli",),
     ("commands",),
     ("options",),
-    ("pipeline", "report", "reports", "catalog_report", "sbom", "build", "delivery", "doctor"),
-    ("verify",),
+    ("pipeline", "report", "reports", "catalog_report", "build", "delivery", "doctor", "sbom"),
+    ("verify", "where"),
+    ("probe",),
     ("engines",),
     ("image",),
     ("tree", "base*", "debian*"),
@@ -29,8 +30,10 @@ ORDER = (
     ("host",),
     ("formats",),
     ("tables",),
+    ("checks",),
     ("platforms",),
     ("errors", "printable"),
+    ("inside",),
     ("__init__",),
 )
 OUTSIDE = {"subprocess", "socket", "requests", "urllib3", "docker", "http", "urllib", "remotezip", "jgo"}
