@@ -39,6 +39,7 @@ from pulsar_arm.plan import Plan, plan
 from pulsar_arm.platforms import PLATFORMS, Platform
 from pulsar_arm.port import Ported, port
 from pulsar_arm.releases import default_release, release
+from pulsar_arm.sbom import sbom_json
 from pulsar_arm.scan import scan
 from pulsar_arm.tree import HOME
 from pulsar_arm.verify import TIMEOUT, Subject, Verification, verify
@@ -81,14 +82,17 @@ class Pipeline:
             return image_runtime(image, Path(base).name)
 
     def port(self, source: Source, plan: Plan, out: Path, *, force: bool = False) -> Ported:
-        """Write the ported distribution with its receipt; nothing when a gap is left that matters."""
+        """Write the ported distribution, its receipt and bill; nothing when a gap is left that matters."""
         require_resolved(plan, source)
-        receipt = out.with_name(f"{out.name}.receipt.json")
-        if receipt.exists() and not force:
-            raise UsageError(f"{receipt} exists already: choose another name, or replace it with --force.")
+        beside = {form: out.with_name(f"{out.name}.{form}.json") for form in ("receipt", "cdx")}
+        for path in beside.values():
+            if path.exists() and not force:
+                raise UsageError(f"{path} exists already: choose another name, or replace it with --force.")
         ported = port(source, plan, out, self.repository, self.progress, force=force)
-        with whole_file(receipt, force=True) as place:
-            place.write_text(report.dump(report.receipt_json(ported)), encoding="utf-8")
+        written = {"receipt": report.receipt_json(ported), "cdx": sbom_json(ported)}
+        for form, path in beside.items():
+            with whole_file(path, force=True) as place:
+                place.write_text(report.dump(written[form]), encoding="utf-8")
         return ported
 
     def build(self, order: Order) -> tuple[tuple[Delivered, ...], tuple[Plan, ...]]:
@@ -118,7 +122,7 @@ class Pipeline:
             made = build.run(source, plan)
             delivered = delivery.write(made, base)
             for one, image in zip(delivered, made, strict=True):
-                publish(one, (image.image,))
+                publish(one.reference, one.archive, (image.image,))
         return delivered, tuple(ported.plan for ported in build.ported)
 
     def verify(self, name: str, level: Level, *, timeout: float = TIMEOUT) -> Verification:
@@ -159,10 +163,10 @@ class Pipeline:
 
     def _publisher(
         self, order: Order, references: Sequence[str]
-    ) -> Callable[[Delivered, Sequence[Image]], None]:
+    ) -> Callable[[str, Path, Sequence[Image]], None]:
         """What to do with images beyond their archives."""
         if not (order.push or order.load):
-            return lambda _delivered, _images: None
+            return lambda _reference, _archive, _images: None
         from pulsar_arm.publish import Publisher  # as above
 
         return Publisher(

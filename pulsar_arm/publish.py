@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
-from pulsar_arm.delivery import Delivered
 from pulsar_arm.errors import HostError
 from pulsar_arm.formats.oci import Image
 from pulsar_arm.formats.reference import Reference, read_reference
@@ -41,12 +41,12 @@ class Publisher:
                 self._registry.allow(reference.repository, "pull,push")
             self._registry.reach()
 
-    def publish(self, delivered: Delivered, images: Sequence[Image]) -> None:
-        """Push `images`, one for each platform, and load the archive of what was delivered."""
+    def publish(self, reference: str, archive: Path, images: Sequence[Image]) -> None:
+        """Push `images`, one for each platform, as `reference`, and load the archive that has them."""
         if self._registry:
-            self._push(self._registry, read_reference(delivered.reference), images)
+            self._push(self._registry, read_reference(reference), images)
         if self._engine:
-            self._load(self._engine, delivered, images)
+            self._load(self._engine, reference, archive, images)
 
     def _push(self, registry: Registry, reference: Reference, images: Sequence[Image]) -> None:
         siblings = [one.repository for one in self._pushed]
@@ -58,21 +58,21 @@ class Publisher:
         platforms = " and ".join(pushed.platforms)
         self._progress.note(f"{reference} is in the registry, {sent}: {pushed.digest} ({platforms}).")
 
-    def _load(self, engine: LocalEngine, delivered: Delivered, images: Sequence[Image]) -> None:
-        engine.load(delivered.archive, self._progress)
-        held = engine.inspect(delivered.reference)
+    def _load(self, engine: LocalEngine, reference: str, archive: Path, images: Sequence[Image]) -> None:
+        engine.load(archive, self._progress)
+        held = engine.inspect(reference)
         fitting = [one for one in images if held and one.platform == held.platform]
         if held is None or not fitting:
             found = f"an image for {held.platform}" if held else "no image"
             raise HostError(
-                f"The engine at {engine.address} has {found} as {delivered.reference} after loading "
-                f"{delivered.archive}: load it by hand and read what the engine says."
+                f"The engine at {engine.address} has {found} as {reference} after loading "
+                f"{archive}: load it by hand and read what the engine says."
             )
         # The engine calls an image by its config, or with containerd's store by its manifest or index.
         known = {digest for one in fitting for digest in (one.config_digest, one.digest)}
         if len(images) == 1 and held.digest not in known:
             raise HostError(
-                f"{delivered.reference} is {held.digest} in the engine at {engine.address}, not "
+                f"{reference} is {held.digest} in the engine at {engine.address}, not "
                 f"{fitting[0].config_digest}: another process loads under this name; run again."
             )
-        self._progress.note(f"{delivered.reference} is in the engine: {held.digest} ({held.platform}).")
+        self._progress.note(f"{reference} is in the engine: {held.digest} ({held.platform}).")
