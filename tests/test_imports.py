@@ -21,6 +21,7 @@ ORDER = (
     ("image",),
     ("tree", "base*", "debian*"),
     ("port",),
+    ("proof",),
     ("candidate",),
     ("plan", "linkage", "callers", "classpath", "hierarchy", "recheck"),
     ("scan", "walk", "parts", "catalog", "releases", "patches", "requirements", "diagnosis"),
