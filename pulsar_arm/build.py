@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pulsar_arm import parts, report
-from pulsar_arm.base import Base
+from pulsar_arm.base_store import Base
 from pulsar_arm.catalog import Catalog
 from pulsar_arm.distribution import Source, open_source
 from pulsar_arm.engines import ENGINES

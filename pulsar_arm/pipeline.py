@@ -15,8 +15,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pulsar_arm import parts, report
-from pulsar_arm.base import Base, debian_base, image_base
+from pulsar_arm.base import debian_base, image_base
 from pulsar_arm.base_runtime import image_runtime
+from pulsar_arm.base_store import Base
 from pulsar_arm.build import Build, Order, owner, require_resolved
 from pulsar_arm.catalog import Catalog, folder
 from pulsar_arm.delivery import Delivered, Delivery

@@ -20,6 +20,7 @@ ORDER = (
     ("engines",),
     ("image",),
     ("tree", "base*", "debian*"),
+    ("templates",),
     ("port",),
     ("plan", "linkage", "hierarchy", "recheck"),
     ("scan", "walk", "parts", "catalog", "releases", "patches", "requirements", "diagnosis"),
