@@ -54,8 +54,8 @@ def debian_base(
     return store.get(question, make, refresh=refresh)
 
 
-def image_base(path: Path, platform: Platform) -> Base:
-    """The image in the OCI layout or archive at `path` as the base.
+def image_base(path: Path, platform: Platform, name: str = "") -> Base:
+    """The image in the OCI layout or archive at `path` as the base, called `name` (else as the file).
 
     InputError when it cannot be read, is for another platform, or has no Java or no C library.
     """
@@ -63,11 +63,15 @@ def image_base(path: Path, platform: Platform) -> Base:
     found = survey(image)
     java_home = found.java_home
     if not java_home:
-        raise InputError(f"{path} has no Java: neither JAVA_HOME nor a libjvm.so; choose a base with a JRE.")
+        raise InputError(
+            f"{name or path} has no Java: neither JAVA_HOME nor a libjvm.so; choose a base with a JRE."
+        )
     if not found.libc:
-        raise InputError(f"{path} has no C library (glibc or musl): choose a base with a Linux system.")
+        raise InputError(
+            f"{name or path} has no C library (glibc or musl): choose a base with a Linux system."
+        )
     packages = tuple(Package(*fields, sha256="") for fields in found.packages)
-    return Base(path.name, image, packages, java_home, found.java_vendor, found.libc)
+    return Base(name or path.name, image, packages, java_home, found.java_vendor, found.libc)
 
 
 def _make(

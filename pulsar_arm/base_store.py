@@ -39,7 +39,7 @@ class Base:
     """What the image of Pulsar stands on."""
 
     name: str
-    """`debian-trixie-sid-jre8`, or the file name of the image that was given."""
+    """`debian-trixie-sid-jre8`, `ubuntu-jre8`, or the image that was given: its reference or file name."""
     image: Image
     packages: tuple[Package, ...]
     """Sorted by name; empty when the image keeps no dpkg list."""

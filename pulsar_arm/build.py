@@ -13,7 +13,7 @@ from pulsar_arm import parts, report
 from pulsar_arm.base_store import Base
 from pulsar_arm.catalog import Catalog
 from pulsar_arm.distribution import Source, open_source
-from pulsar_arm.engines import ENGINES
+from pulsar_arm.engines import Engine
 from pulsar_arm.errors import UnresolvedGapError, UsageError
 from pulsar_arm.formats.oci import Image, digest
 from pulsar_arm.host.maven import Repository
@@ -48,7 +48,8 @@ class Order:
     output: Path
     user: str
     """`UID[:GID]`."""
-    engine: str = "embedded"
+    engine: str = "auto"
+    """A name of engines.ENGINES, or `auto`."""
     fast: bool = False
     force: bool = False
     refresh: bool = False
@@ -74,6 +75,7 @@ class Build:
         release: Release,
         base: Base,
         work: Path,
+        engine: Engine,
         *,
         repository: Repository,
         catalog: Catalog,
@@ -87,6 +89,7 @@ class Build:
         self._release = release
         self._base = base
         self._work = work
+        self._engine = engine
         self._repository = repository
         self._catalog = catalog
         self._patches = patches
@@ -174,7 +177,7 @@ class Build:
         wish = Wish(name, version, self._target, parent_name, parent, layers, labels, environment, user)
         blobs = self._work / "blobs"
         blobs.mkdir(exist_ok=True)
-        image = ENGINES[self._order.engine].build(
+        image = self._engine.build(
             recipe(wish, _CREATED),
             blobs,
             fast=self._order.fast,

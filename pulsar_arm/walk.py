@@ -161,7 +161,7 @@ def _look(member: Member, content: IO[bytes], machine: str) -> Iterator[Finding]
         yield _loose(path, native, head + content.read() if native.format == "elf" else head)
     else:
         whole = head + content.read()
-        yield from _Zip(whole, path, _scope(path), machine, 1, _LARGEST).findings()
+        yield from _Zip(whole, path, scope_of(path), machine, 1, _LARGEST).findings()
 
 
 class _Zip:
@@ -253,7 +253,7 @@ def _structure(content: bytes) -> tuple[Elf | None, str]:
         return None, str(error)
 
 
-def _scope(location: str) -> str:
+def scope_of(location: str) -> str:
     """A NAR is its own class path; a jar belongs to its folder's."""
     return location if location.endswith(".nar") else posixpath.dirname(location) or "."
 

@@ -7,8 +7,10 @@ from pathlib import Path
 import click
 
 from pulsar_arm import report
+from pulsar_arm.base_definition import base_names
 from pulsar_arm.build import Order
 from pulsar_arm.engines import ENGINES
+from pulsar_arm.engines.choice import AUTO
 from pulsar_arm.errors import UsageError
 from pulsar_arm.image import image_names
 from pulsar_arm.options import SOURCE, Options, catalog_option, example, force_option, pass_options
@@ -26,12 +28,14 @@ from pulsar_arm.pipeline import DEFAULT_BASE
     metavar="SOURCE",
     help=f"What to build from: {SOURCE}.",
 )
-@click.option("--engine", type=click.Choice(["auto", *ENGINES]), default="auto", show_default=True)
+@click.option("--engine", type=click.Choice([AUTO, *ENGINES]), default=AUTO, show_default=True)
 @click.option(
     "--base",
     default=DEFAULT_BASE,
     show_default=True,
-    help="A base known by name, or an OCI layout or archive.",
+    metavar="BASE",
+    help=f"{', '.join(base_names())}; NAME=IMAGE to start from another image; a base FILE.toml of yours; "
+    "an OCI layout or archive, or NAME:TAG in engine or registry.",
 )
 @click.option(
     "--connectors", default="all", show_default=True, metavar="all|NAME[,NAME...]", help="For pulsar-all."
@@ -81,7 +85,7 @@ def build(
         tag=tag,
         output=output,
         user=user,
-        engine=next(iter(ENGINES)) if engine == "auto" else engine,
+        engine=engine,
         fast=fast,
         force=force,
         refresh=refresh,

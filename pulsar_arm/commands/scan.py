@@ -11,7 +11,6 @@ from pulsar_arm import report
 from pulsar_arm.catalog import SEVERITIES
 from pulsar_arm.errors import UsageError
 from pulsar_arm.fitness import named_runtime, with_pages
-from pulsar_arm.host.files import whole_file
 from pulsar_arm.options import (
     Options,
     catalog_option,
@@ -22,6 +21,7 @@ from pulsar_arm.options import (
     out_option,
     page_size_option,
     pass_options,
+    write_out,
 )
 from pulsar_arm.plan import Plan
 from pulsar_arm.platforms import AARCH64, PLATFORMS, platform
@@ -91,13 +91,10 @@ def scan(
     runtime = with_pages(pipeline.runtime(base), page_size) if base else named_runtime(libc, page_size)
     plans = [pipeline.scan(pipeline.open(name), runtime) for name in source]
     reports = [without(plan, known) if known else Report(plan) for plan in plans]
-    if out:
-        with whole_file(out, force=force) as place:
-            place.write_text(FORMATS[form](reports), encoding="utf-8")
-    elif form == "table":
+    if form == "table" and not out:
         report.print_out(scan_tables(reports))
     else:
-        click.echo(FORMATS[form](reports), nl=False)
+        write_out(FORMATS[form](reports), out, force=force)
     return max((_answer(one.plan, fail_on) for one in reports), default=0)
 
 
