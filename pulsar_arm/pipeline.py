@@ -22,6 +22,7 @@ from pulsar_arm.base_runtime import image_runtime
 from pulsar_arm.base_store import Base
 from pulsar_arm.build import Build, Order, owner, require_resolved
 from pulsar_arm.catalog import Catalog
+from pulsar_arm.checks import Level
 from pulsar_arm.delivery import Delivered, Delivery
 from pulsar_arm.distribution import Source, is_image, is_release, open_source
 from pulsar_arm.engines.choice import build_dockerfile, choose_engine
@@ -44,7 +45,8 @@ from pulsar_arm.port import Ported, port
 from pulsar_arm.releases import Release, default_release, release
 from pulsar_arm.scan import scan
 from pulsar_arm.tree import HOME
-from pulsar_arm.verify import Level, Subject, Verification, verify
+from pulsar_arm.verify import TIMEOUT, Subject, Verification, verify
+from pulsar_arm.where import open_machine
 
 DEFAULT_BASE = "debian"
 
@@ -119,33 +121,41 @@ class Pipeline:
             delivered = delivery.write(build.run(source, plan), base)
         return delivered, tuple(ported.plan for ported in build.ported)
 
-    def verify(self, name: str, level: Level) -> Verification:
-        """Prove an image, or a distribution on the default base, up to `level`."""
+    def verify(self, name: str, level: Level, *, timeout: float = TIMEOUT) -> Verification:
+        """Prove an image, or a distribution on the default base, up to `level`.
+
+        From `probe` on programs of it run; `timeout` is in seconds, for each JVM that is waited for.
+        """
         emulator = find_emulator(self.target) if level != "static" else None
         with tempfile.TemporaryDirectory(prefix="pulsar-arm-") as place:
             root = Path(place, "root")
             image = is_reference(name) or is_image(name)
             unpacking = self._unpack_image if image else self._unpack_distribution
             subject = unpacking(name, root)
-            return verify(subject, level, self.catalog, self.target, emulator, self.progress)
+            with open_machine(subject, level, emulator) as machine:
+                return verify(
+                    subject, level, self.catalog, self.target, emulator, self.progress, machine, timeout
+                )
 
     def _unpack_image(self, name: str, root: Path) -> Subject:
         image = read_image(self._fetched(name), self.target)
         with self.progress.task(f"Unpacking {name}", None):
             unpack(image, root)
-        settings = image.settings
-        lines = (settings.get("config") or {}).get("Env") or ()
-        java_home = dict(line.partition("=")[::2] for line in lines).get("JAVA_HOME", "")
-        return Subject(name, root, root / HOME, java_home, settings)
+        config = image.settings.get("config") or {}
+        user = str(config.get("User") or "0")
+        return Subject(name, root, root / HOME, _environment(image), user, image.settings)
 
     def _unpack_distribution(self, name: str, root: Path) -> Subject:
         source = self.open(name)
         found = self.scan(source)
-        base = self._base(DEFAULT_BASE, release(_server_version(found, source)))
+        version = _server_version(found, source)
+        base = self._base(DEFAULT_BASE, release(version))
         self.progress.note(f"{name} is no image: it is verified on the base {base.name}.")
         unpack(base.image, root)
         port(source, replace(found, verdicts=()), root / HOME, self.repository, self.progress)
-        return Subject(name, root, root / HOME, base.java_home, None)
+        row = release(version)
+        env = {**_environment(base.image), "JAVA_HOME": base.java_home, **dict(row.environment)}
+        return Subject(name, root, root / HOME, env, "0", None)
 
     def _fetched(self, name: str, *others: Platform) -> Path:
         """The path `name`, or what was fetched for the image it names: the target's, else one of `others`."""
@@ -215,6 +225,11 @@ def _server_version(plan: Plan, source: Source) -> str:
         lacks = "it has no bin/pulsar with conf/broker.conf"
         raise InputError(f"{source.name} is no Pulsar server distribution: {lacks}.")
     return distribution.version
+
+
+def _environment(image: Image) -> dict[str, str]:
+    lines = (image.settings.get("config") or {}).get("Env") or ()
+    return dict(str(line).partition("=")[::2] for line in lines)
 
 
 @contextmanager
