@@ -43,6 +43,7 @@ from pulsar_arm.plan import Plan, plan
 from pulsar_arm.platforms import PLATFORMS, Platform
 from pulsar_arm.port import Ported, port
 from pulsar_arm.releases import Release, default_release, release
+from pulsar_arm.sbom import sbom_json
 from pulsar_arm.scan import scan
 from pulsar_arm.tree import HOME
 from pulsar_arm.verify import TIMEOUT, Subject, Verification, verify
@@ -85,14 +86,17 @@ class Pipeline:
             return image_runtime(image, Path(base).name)
 
     def port(self, source: Source, plan: Plan, out: Path, *, force: bool = False) -> Ported:
-        """Write the ported distribution with its receipt; nothing when a gap is left that matters."""
+        """Write the ported distribution, its receipt and bill; nothing when a gap is left that matters."""
         require_resolved(plan, source)
-        receipt = out.with_name(f"{out.name}.receipt.json")
-        if receipt.exists() and not force:
-            raise UsageError(f"{receipt} exists already: choose another name, or replace it with --force.")
+        beside = {form: out.with_name(f"{out.name}.{form}.json") for form in ("receipt", "cdx")}
+        for path in beside.values():
+            if path.exists() and not force:
+                raise UsageError(f"{path} exists already: choose another name, or replace it with --force.")
         ported = port(source, plan, out, self.repository, self.progress, force=force)
-        with whole_file(receipt, force=True) as place:
-            place.write_text(report.dump(report.receipt_json(ported)), encoding="utf-8")
+        written = {"receipt": report.receipt_json(ported), "cdx": sbom_json(ported)}
+        for form, path in beside.items():
+            with whole_file(path, force=True) as place:
+                place.write_text(report.dump(written[form]), encoding="utf-8")
         return ported
 
     def build(self, order: Order) -> tuple[tuple[Delivered, ...], tuple[Plan, ...]]:
