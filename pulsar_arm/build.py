@@ -54,6 +54,10 @@ class Order:
     force: bool = False
     refresh: bool = False
     mirror: str | None = None
+    push: bool = False
+    """To the registry that `tag` names."""
+    load: bool = False
+    """Into this machine's engine."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ lives as long as the program (repository, catalog, patches, target) stands in `P
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -107,6 +107,7 @@ class Pipeline:
         plan = self.scan(source)
         row = release(_server_version(plan, source))
         delivery = Delivery(order, row.version, self.target)
+        publish = self._publisher(order, delivery.references)
         with _workplace(order.output) as work:
             base = self._base(order.base, row, mirror=order.mirror, refresh=order.refresh)
             build = Build(
@@ -122,7 +123,10 @@ class Pipeline:
                 cache=self.cache,
                 progress=self.progress,
             )
-            delivered = delivery.write(build.run(source, plan), base)
+            made = build.run(source, plan)
+            delivered = delivery.write(made, base)
+            for one, image in zip(delivered, made, strict=True):
+                publish(one.reference, one.archive, (image.image,))
         return delivered, tuple(ported.plan for ported in build.ported)
 
     def verify(self, name: str, level: Level, *, timeout: float = TIMEOUT) -> Verification:
@@ -160,6 +164,23 @@ class Pipeline:
         row = release(version)
         env = {**_environment(base.image), "JAVA_HOME": base.java_home, **dict(row.environment)}
         return Subject(name, root, root / HOME, env, "0", None)
+
+    def _publisher(
+        self, order: Order, references: Sequence[str]
+    ) -> Callable[[str, Path, Sequence[Image]], None]:
+        """What to do with images beyond their archives."""
+        if not (order.push or order.load):
+            return lambda _reference, _archive, _images: None
+        from pulsar_arm.publish import Publisher  # as above
+
+        return Publisher(
+            references,
+            self.access,
+            self.progress,
+            to_registry=order.push,
+            to_engine=order.load,
+            force=order.force,
+        ).publish
 
     def _fetched(self, name: str, *others: Platform) -> Path:
         """The path `name`, or what was fetched for the image it names: the target's, else one of `others`."""

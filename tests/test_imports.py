@@ -27,7 +27,7 @@ ORDER = (
     ("plan", "linkage", "callers", "classpath", "hierarchy", "recheck"),
     ("scan", "walk", "identity", "parts", "catalog", "releases", "patches", "requirements", "diagnosis"),
     ("fitness", "published", "licence"),
-    ("distribution", "images"),
+    ("distribution", "images", "publish"),
     ("host",),
     ("formats",),
     ("tables",),

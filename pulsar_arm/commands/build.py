@@ -16,6 +16,8 @@ from pulsar_arm.image import image_names
 from pulsar_arm.options import SOURCE, Options, catalog_option, example, force_option, pass_options
 from pulsar_arm.pipeline import DEFAULT_BASE
 
+DEFAULT_TAG = "pulsar-arm"
+
 
 @click.command(
     epilog=example("pulsar-arm build --images pulsar,pulsar-all --connectors kafka --output images")
@@ -40,7 +42,9 @@ from pulsar_arm.pipeline import DEFAULT_BASE
 @click.option(
     "--connectors", default="all", show_default=True, metavar="all|NAME[,NAME...]", help="For pulsar-all."
 )
-@click.option("--tag", default="pulsar-arm", show_default=True, metavar="REPOSITORY-PREFIX[:TAG]")
+@click.option("--tag", default=DEFAULT_TAG, show_default=True, metavar="REPOSITORY-PREFIX[:TAG]")
+@click.option("--push", is_flag=True, help="Push the images to the registry that --tag names.")
+@click.option("--load", is_flag=True, help="Load the images into this machine's engine.")
 @click.option(
     "--output",
     type=click.Path(path_type=Path, file_okay=False),
@@ -64,6 +68,8 @@ def build(
     base: str,
     connectors: str,
     tag: str,
+    push: bool,
+    load: bool,
     output: Path,
     user: str,
     mirror: str | None,
@@ -77,6 +83,8 @@ def build(
     known = image_names()
     if unknown := [name for name in names if name not in known] or (["(none)"] if not names else []):
         raise UsageError(f"--images {unknown[0]} is not known: choose among {', '.join(known)}.")
+    if push and tag == DEFAULT_TAG:
+        raise UsageError("--push needs --tag with the registry: --tag ghcr.io/acme for ghcr.io/acme/pulsar.")
     order = Order(
         images=names,
         source=source,
@@ -90,6 +98,8 @@ def build(
         force=force,
         refresh=refresh,
         mirror=mirror,
+        push=push,
+        load=load,
     )
     delivered, plans = options.pipeline(own=own).build(order)
     report.print_out([report.plan_table(plan) for plan in plans])
