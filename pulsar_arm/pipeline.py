@@ -61,7 +61,7 @@ class Pipeline:
         """SOURCE as the user wrote it; a release number is fetched into the cache and checked."""
         if is_release(name):
             return open_source(name, parts.fetch_server(name, self.repository))
-        return open_source(name, self._fetched(name, *PLATFORMS))
+        return open_source(name, self._fetched(name, *PLATFORMS), self.target)
 
     def scan(self, source: Source, runtime: Runtime = ANY_GLIBC) -> Plan:
         """What would break, and what would be done about it: a plan touches nothing."""

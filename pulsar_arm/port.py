@@ -68,6 +68,8 @@ def port(
     The bytes are the same on every machine. A plan without actions copies a file as it is. InputError
     where the source cannot be carried over whole, HostError where something cannot be fetched or written.
     """
+    if source.form == "image":
+        raise InputError(f"{source.name} is a container image: port the distribution that it was made of.")
     if plan.inventory.unreadable:
         row = plan.inventory.unreadable[0]
         raise InputError(f"{source.name} cannot be ported: {row.location or 'the archive'}: {row.reason}.")
@@ -75,7 +77,7 @@ def port(
     edits = _edits(plan.actions, repository, changes)
     additions = _additions(plan.actions, repository, changes)
     tarball = out.name.endswith(TARBALL_SUFFIXES)
-    whole = whole_file if tarball or source.form == "zip" else whole_directory
+    whole = whole_file if tarball or source.form == "jar" else whole_directory
     with progress.task(f"Porting {source.name}", source.size()) as advance, whole(out, force=force) as place:
         _carry(source, plan.inventory.distribution.root, edits, additions, place, tarball, advance)
     order = {action.location.split("!/")[0]: number for number, action in enumerate(plan.actions)}
@@ -97,11 +99,11 @@ def _carry(
         shutil.copyfile(source.path, place)
         return
     members = _sound(_added(_edited(_sound(source.members(advance)), root, edits), additions))
-    if source.form == "zip":
+    if source.form == "jar":
         for _member, content in members:
             place.write_bytes(content.read() if content else b"")
     elif tarball:
-        top = root if source.form == "tar" else source.path.resolve().name
+        top = root if source.form in ("tar", "zip") else source.path.resolve().name
         with archive.write_tar(place) as add:
             for member, content in members:
                 add(_below(top, member), content)

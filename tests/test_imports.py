@@ -25,7 +25,7 @@ ORDER = (
     ("plan", "linkage", "callers", "classpath", "hierarchy", "recheck"),
     ("scan", "walk", "identity", "parts", "catalog", "releases", "patches", "requirements", "diagnosis"),
     ("fitness", "published", "licence"),
-    ("distribution", "images"),
+    ("distribution", "image_members", "kinds", "images"),
     ("host",),
     ("formats",),
     ("tables",),
