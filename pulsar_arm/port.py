@@ -19,6 +19,7 @@ from pulsar_arm.distribution import Source
 from pulsar_arm.errors import InputError
 from pulsar_arm.formats import archive, jar
 from pulsar_arm.formats.archive import Content, Kind, Member
+from pulsar_arm.formats.packed import is_packed
 from pulsar_arm.host.files import whole_directory, whole_file
 from pulsar_arm.host.maven import Coordinate, Repository
 from pulsar_arm.host.progress import Progress
@@ -53,6 +54,8 @@ class Ported:
     path: Path
     plan: Plan
     changes: tuple[Change, ...]
+    root: str = ""
+    """The top folder inside a tarball; empty for anything else."""
 
 
 Edit = Callable[[bytes], bytes]
@@ -82,7 +85,9 @@ def port(
         _carry(source, plan.inventory.distribution.root, edits, additions, place, tarball, advance)
     order = {action.location.split("!/")[0]: number for number, action in enumerate(plan.actions)}
     changes.sort(key=lambda change: order[change.location.split("!/")[0]])
-    return Ported(out, plan, tuple(changes))
+    return Ported(
+        out, plan, tuple(changes), _top(source, plan.inventory.distribution.root) if tarball else ""
+    )
 
 
 def _carry(
@@ -95,7 +100,7 @@ def _carry(
     advance: Callable[[int], None],
 ) -> None:
     unchanged = not edits and not additions
-    if unchanged and tarball and source.form == "tar" and _is_gzip(source.path) == place.name.endswith("gz"):
+    if unchanged and tarball and source.form == "tar" and _is_as(source.path, place.name):
         shutil.copyfile(source.path, place)
         return
     members = _sound(_added(_edited(_sound(source.members(advance)), root, edits), additions))
@@ -103,7 +108,7 @@ def _carry(
         for _member, content in members:
             place.write_bytes(content.read() if content else b"")
     elif tarball:
-        top = root if source.form in ("tar", "zip") else source.path.resolve().name
+        top = _top(source, root)
         with archive.write_tar(place) as add:
             for member, content in members:
                 add(_below(top, member), content)
@@ -111,9 +116,16 @@ def _carry(
         _write_folder(members, place)
 
 
-def _is_gzip(path: Path) -> bool:
+def _top(source: Source, root: str) -> str:
+    """The folder that a tarball has all its members in."""
+    return root if source.form in ("tar", "zip") else source.path.resolve().name
+
+
+def _is_as(path: Path, suffix: str) -> bool:
+    """Whether a tarball is packed as the name of the output says."""
     with path.open("rb") as file:
-        return file.read(2) == b"\x1f\x8b"
+        head = file.read(6)
+    return head[:2] == b"\x1f\x8b" if suffix.endswith("gz") else not is_packed(head)
 
 
 def _sound(members: Iterable[Content]) -> Iterator[Content]:
