@@ -72,6 +72,25 @@ class Pipeline:
         found = scan(source, self.catalog, self.target, self.progress, runtime)
         return plan(found, self.catalog, self.patches)
 
+    def search(
+        self, source: Source, group: str, artifact: str, version: str, library: str
+    ) -> tuple[tuple[Outcome, ...], tuple[Gap, ...]]:
+        """Look for what mends a library of `source`, for each version that is there; also its gaps.
+
+        Without a `version` the nearest one is looked for, with one that one is judged.
+        """
+        found = scan(source, self.catalog, self.target, self.progress)
+        alike = gaps_of(found, library)
+        gaps = tuple(gap for gaps in alike for gap in gaps)
+        search = self._search(source, found, gaps)
+        return tuple(search.find(group, artifact, one, version) for one in alike), gaps
+
+    def _search(self, source: Source, inventory: Inventory, gaps: Sequence[Gap]) -> Search:
+        root = inventory.distribution.root
+        paths = class_paths(source, root, {gap.scope for gap in gaps})
+        ground = Ground(self.target, jre=jre_of(inventory.distribution))
+        return Search(paths, self.catalog, ground, self.repository, self.progress)
+
     def runtime(self, base: str) -> Runtime:
         """What the base offers to native libraries, read from its files."""
         if (folder("dockerfiles") / "bases" / f"{base}.toml").exists():
