@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from pulsar_arm import report
+from pulsar_arm.base_definition import base_names
 from pulsar_arm.build import Order
 from pulsar_arm.engines import ENGINES
 from pulsar_arm.engines.choice import AUTO
@@ -14,6 +15,8 @@ from pulsar_arm.errors import UsageError
 from pulsar_arm.image import image_names
 from pulsar_arm.options import SOURCE, Options, catalog_option, example, force_option, pass_options
 from pulsar_arm.pipeline import DEFAULT_BASE
+
+DEFAULT_TAG = "pulsar-arm"
 
 
 @click.command(
@@ -32,12 +35,16 @@ from pulsar_arm.pipeline import DEFAULT_BASE
     "--base",
     default=DEFAULT_BASE,
     show_default=True,
-    help="A base known by name, an OCI layout or archive, or NAME:TAG in engine or registry.",
+    metavar="BASE",
+    help=f"{', '.join(base_names())}; NAME=IMAGE to start from another image; a base FILE.toml of yours; "
+    "an OCI layout or archive, or NAME:TAG in engine or registry.",
 )
 @click.option(
     "--connectors", default="all", show_default=True, metavar="all|NAME[,NAME...]", help="For pulsar-all."
 )
-@click.option("--tag", default="pulsar-arm", show_default=True, metavar="REPOSITORY-PREFIX[:TAG]")
+@click.option("--tag", default=DEFAULT_TAG, show_default=True, metavar="REPOSITORY-PREFIX[:TAG]")
+@click.option("--push", is_flag=True, help="Push the images to the registry that --tag names.")
+@click.option("--load", is_flag=True, help="Load the images into this machine's engine.")
 @click.option(
     "--output",
     type=click.Path(path_type=Path, file_okay=False),
@@ -61,6 +68,8 @@ def build(
     base: str,
     connectors: str,
     tag: str,
+    push: bool,
+    load: bool,
     output: Path,
     user: str,
     mirror: str | None,
@@ -74,6 +83,8 @@ def build(
     known = image_names()
     if unknown := [name for name in names if name not in known] or (["(none)"] if not names else []):
         raise UsageError(f"--images {unknown[0]} is not known: choose among {', '.join(known)}.")
+    if push and tag == DEFAULT_TAG:
+        raise UsageError("--push needs --tag with the registry: --tag ghcr.io/acme for ghcr.io/acme/pulsar.")
     order = Order(
         images=names,
         source=source,
@@ -87,6 +98,8 @@ def build(
         force=force,
         refresh=refresh,
         mirror=mirror,
+        push=push,
+        load=load,
     )
     delivered, plans = options.pipeline(own=own).build(order)
     report.print_out([report.plan_table(plan) for plan in plans])
