@@ -63,8 +63,9 @@ def recheck_table(rows: Sequence[tuple[Override, Remedy, tuple[str, ...]]]) -> R
 def search_table(outcomes: Sequence[Outcome], machine: str) -> Iterator[RenderableType]:
     """For each version that has the gap: what was found, or the first things against each candidate."""
     for outcome in outcomes:
-        found = f"{outcome.remedy.action} by {outcome.remedy.coordinate}" if outcome.remedy else "nothing found"
-        yield report.words(f"{outcome.library} {outcome.version}: {found}".replace("add by", "add"), "bold")
+        remedy = outcome.remedy
+        found = f"{remedy.action} {remedy.coordinate}" if remedy else "nothing will do"
+        yield report.words(f"{outcome.library} {outcome.version}: {found}", "bold")
         rows = report.columns(2)
         for one in outcome.refused:
             rows.add_row("refused", report.words(str(one.coordinate), "bold"))
@@ -76,8 +77,8 @@ def search_table(outcomes: Sequence[Outcome], machine: str) -> Iterator[Renderab
             rows.add_row("lack", report.words(f"no library for {machine} in {', '.join(outcome.without)}"))
         if outcome.unseen:
             rows.add_row("unseen", f"{outcome.unseen} farther versions: name one to have it judged")
-        if outcome.remedy:
-            rows.add_row("licence", report.words(outcome.remedy.licence))
+        if remedy:
+            rows.add_row("licence", report.words(remedy.licence))
         yield rows
 
 

@@ -41,7 +41,11 @@ def write_remedies(
 def _new_override(gap: Gap, remedies: Sequence[Remedy]) -> str:
     """A file for a library that has none: its gap as the scan judged it, and what mends it."""
     head = f"schema = 1\nsummary = {_text(gap.library)}\n\n"
-    rows = (("level", gap.severity), ("reason", gap.reason), ("evidence", "written by `pulsar-arm catalog add`"))
+    rows = (
+        ("level", gap.severity),
+        ("reason", gap.reason),
+        ("evidence", "written by `pulsar-arm catalog add`"),
+    )
     return f"{head}[[severity]]\n{_rows(rows)}\n{_remedies(remedies)}"
 
 
@@ -75,5 +79,5 @@ def _rows(rows: Sequence[tuple[str, str]]) -> str:
 
 
 def _text(value: str) -> str:
-    """A TOML basic string, which JSON's strings are once nothing in them needs more than \\u."""
+    """A TOML basic string: what prints is written alike in JSON."""
     return json.dumps(printable(value), ensure_ascii=False)

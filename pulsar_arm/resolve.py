@@ -29,8 +29,8 @@ def gaps_of(inventory: Inventory, library: str) -> tuple[tuple[Gap, ...], ...]:
     if not gaps:
         lacking = ", ".join(sorted({gap.library for gap in inventory.gaps})) or "nothing"
         raise UsageError(
-            f"{inventory.distribution.source} holds no {library} with natives: name the library that is to be "
-            f"mended with --library; what lacks {inventory.target.name} there is {lacking}."
+            f"{inventory.distribution.source} holds no {library} with natives: name what shall be "
+            f"mended with --library; what lacks {inventory.target.name} there: {lacking}."
         )
     return tuple(by_version(gaps))
 
@@ -54,24 +54,28 @@ def _present(inventory: Inventory, library: str) -> Iterable[Gap]:
         yield Gap(library, version, scope, "broken", "harmless", tuple(sorted(jars)), (), reason)
 
 
-def resolve(plan: Plan, search: Search) -> tuple[Outcome, ...]:
-    """Search for what mends each unresolved gap, under the name that its own jar tells."""
-    open_gaps = [
+def unresolved(plan: Plan) -> tuple[Gap, ...]:
+    """The gaps that nothing resolves or tolerates."""
+    return tuple(
         one.subject
         for one in plan.verdicts
         if isinstance(one.outcome, Unresolved) and isinstance(one.subject, Gap)
-    ]
+    )
+
+
+def resolve(gaps: Sequence[Gap], search: Search) -> tuple[Outcome, ...]:
+    """Search for what mends each of these gaps, under the name that its own jar tells."""
     found = []
-    for gaps in by_version(open_gaps):
-        first = gaps[0]
+    for alike in by_version(gaps):
+        first = alike[0]
         group = _group(first, search.class_paths)
         if not group:
             search.progress.note(f"{first.locations[0]} tells no Maven group: nothing can be looked for.")
             continue
         try:
-            found.append(search.find(group, first.library, gaps))
+            found.append(search.find(group, first.library, alike))
         except NotPublished as error:
-            search.progress.note(f"Nothing can be looked for: {error}")
+            search.progress.note(f"{first.library} {first.version}: {error}")
     return tuple(found)
 
 

@@ -99,7 +99,7 @@ class Search:
         return Outcome(old.library, old.version, None, tuple(refused), tuple(without))
 
     def _outwards(self, group: str, artifact: str, old: Gap) -> list[str]:
-        """The old version itself comes first, if it is of this artifact: its classifier jar is the nearest."""
+        """The old version comes first, if it is of this artifact: its classifier jar is the nearest."""
         published = self.repository.versions(group, artifact)
         own = [old.version] if old.version in published else []
         return [*own, *outwards(published, old.version)]

@@ -11,8 +11,8 @@ from pulsar_arm.catalog import layered
 from pulsar_arm.catalog_report import catalog_table, override_table, recheck_table, search_table
 from pulsar_arm.errors import UsageError
 from pulsar_arm.options import SOURCE, Options, catalog_option, example, pass_options
-from pulsar_arm.platforms import AARCH64
 from pulsar_arm.overridefile import write_remedies
+from pulsar_arm.platforms import AARCH64
 from pulsar_arm.recheck import recheck
 
 
@@ -81,9 +81,7 @@ def check(options: Options, own: Path | None) -> int:
 )
 @click.option("--force", is_flag=True, help="Put the remedy into a file that exists; the rest of it stays.")
 @pass_options
-def add(
-    options: Options, coordinate: str, source: str, library: str | None, own: Path, force: bool
-) -> int:
+def add(options: Options, coordinate: str, source: str, library: str | None, own: Path, force: bool) -> int:
     """Find a replacement that has aarch64, links and fits, and write its override.
 
     Without a VERSION the artifact's versions are tried outwards from the one in SOURCE; with one, that one
