@@ -19,6 +19,7 @@ from pulsar_arm.distribution import Source
 from pulsar_arm.errors import InputError
 from pulsar_arm.formats import archive, jar
 from pulsar_arm.formats.archive import Content, Kind, Member
+from pulsar_arm.formats.zip import in_memory
 from pulsar_arm.host.files import whole_directory, whole_file
 from pulsar_arm.host.maven import Coordinate, Repository
 from pulsar_arm.host.progress import Progress
@@ -224,10 +225,14 @@ def _replace(action: Replace, content: bytes, changes: list[Change]) -> Edit:
 
 def _graft(action: Graft, library: bytes, changes: list[Change]) -> Edit:
     def edit(old: bytes) -> bytes:
-        new = jar.put_entry(old, action.entry, library)
+        before = in_memory(old)
+        unfit = next(
+            (_sha256(before.content(one)) for one in before.entries() if one.name == action.entry), ""
+        )
         origin = (action.coordinate, action.sha256, action.licence)
-        changes.append(Change(action.location, "graft", _sha256(old), _sha256(new), *origin))
-        return new
+        location = f"{action.location}!/{action.entry}"
+        changes.append(Change(location, "graft", unfit, _sha256(library), *origin))
+        return jar.put_entry(old, action.entry, library)
 
     return edit
 

@@ -12,8 +12,8 @@ from builders_linkage import NATIVE, PUBLIC, Class, class_jar, jni_library
 
 from pulsar_arm.catalog import load_catalog
 from pulsar_arm.errors import HostError, UnresolvedGapError
-from pulsar_arm.formats.archive import read_tar
 from pulsar_arm.formats.jar import entry_names
+from pulsar_arm.formats.tar import read_tar
 from pulsar_arm.host.maven import Coordinate
 from pulsar_arm.options import Options
 from pulsar_arm.pipeline import Pipeline
@@ -194,11 +194,19 @@ def test_a_graft_changes_the_old_jar_by_one_entry_and_no_gap_is_left(world: Worl
     ported = world.port(graft=True)[OLD]
     assert entry_names(ported) == ["db/Store.class", X86, ARM]
     (row,) = world.receipt()["actions"]  # type: ignore[misc]
-    assert (row["action"], row["origin"], row["origin_sha256"]) == (
+    assert (row["action"], row["location"], row["origin"], row["origin_sha256"]) == (
         "graft",
+        f"{OLD}!/{ARM}",
         "org.made:db:1.1",
         hashlib.sha256(GOOD).hexdigest(),
     )
+    (bill,) = (
+        one
+        for one in json.loads((world.place / "out.tar.cdx.json").read_text())["components"]
+        if one["bom-ref"] == OLD
+    )
+    assert bill["version"] == "1.0"
+    assert bill["pedigree"]["notes"] == f"the same but for {ARM}"
     again = world.pipeline.scan(world.pipeline.open(str(world.place / "out.tar")))
     assert again.verdicts == ()
 
