@@ -14,7 +14,6 @@ import click
 
 from pulsar_arm import __version__
 from pulsar_arm.errors import PulsarArmError
-from pulsar_arm.host.registry import Access
 from pulsar_arm.options import EXIT_CODES, Options, default_cache, read_mirrors
 from pulsar_arm.printable import printable
 
@@ -78,8 +77,15 @@ def cli(
     """
     logging.basicConfig(level=logging.DEBUG if verbose else logging.WARNING, format="%(message)s")
     logging.getLogger("urllib3").setLevel(logging.WARNING)
-    access = Access(registry_mirror, frozenset(insecure_registry))
-    context.obj = Options(verbose, quiet, offline, maven_url, cache.expanduser().absolute(), access)
+    context.obj = Options(
+        verbose,
+        quiet,
+        offline,
+        maven_url,
+        cache.expanduser().absolute(),
+        registry_mirror,
+        frozenset(insecure_registry),
+    )
 
 
 def main() -> NoReturn:

@@ -17,6 +17,7 @@ ORDER = (
     ("options",),
     (
         "pipeline",
+        "scanner",
         "report",
         "reports",
         "catalog_report",
