@@ -47,7 +47,7 @@ class Base:
     """What the image of Pulsar stands on."""
 
     name: str
-    """`debian-trixie-sid-jre8`, or the file name of the image that was given."""
+    """`debian-trixie-sid-jre8`, or the image that was given: its reference or file name."""
     image: Image
     packages: tuple[Package, ...]
     """Sorted by name; empty when the image keeps no dpkg list."""
@@ -105,8 +105,8 @@ def debian_base(
     return _kept(bases / key, platform)
 
 
-def image_base(path: Path, platform: Platform) -> Base:
-    """The image in the OCI layout or archive at `path` as the base.
+def image_base(path: Path, platform: Platform, name: str = "") -> Base:
+    """The image in the OCI layout or archive at `path` as the base, called `name` (else as the file).
 
     InputError when it cannot be read, is for another platform, or has no Java or no C library.
     """
@@ -114,11 +114,15 @@ def image_base(path: Path, platform: Platform) -> Base:
     found = survey(image)
     java_home = found.java_home
     if not java_home:
-        raise InputError(f"{path} has no Java: neither JAVA_HOME nor a libjvm.so; choose a base with a JRE.")
+        raise InputError(
+            f"{name or path} has no Java: neither JAVA_HOME nor a libjvm.so; choose a base with a JRE."
+        )
     if not found.libc:
-        raise InputError(f"{path} has no C library (glibc or musl): choose a base with a Linux system.")
+        raise InputError(
+            f"{name or path} has no C library (glibc or musl): choose a base with a Linux system."
+        )
     packages = tuple(Package(*fields, sha256="") for fields in found.packages)
-    return Base(path.name, image, packages, java_home, found.java_vendor, found.libc)
+    return Base(name or path.name, image, packages, java_home, found.java_vendor, found.libc)
 
 
 def _make(

@@ -11,8 +11,8 @@ from zlib_ng import zlib_ng
 
 from pulsar_arm.distribution import Source
 from pulsar_arm.errors import InputError
-from pulsar_arm.formats import archive
 from pulsar_arm.formats.jar import ZIP_DAMAGE, read_entry
+from pulsar_arm.formats.zip import ZIP_MAGICS
 from pulsar_arm.walk import scope_of
 
 Jar = tuple[str, bytes]
@@ -31,7 +31,7 @@ def class_paths(source: Source, root: str, scopes: Collection[str]) -> dict[str,
         path = member.path.removeprefix(f"{root}/") if root else member.path
         if content is not None and (scope_of(path) in found or _within(path, found)):
             head = content.read(4)
-            if head in archive.ZIP_MAGICS:
+            if head in ZIP_MAGICS:
                 _collect(path, scope_of(path), head + content.read(), found)
     return found
 
@@ -84,7 +84,7 @@ def _collect(location: str, scope: str, content: bytes, found: dict[str, ClassPa
                 if info.filename.endswith((".class", "/")):
                     continue
                 with zipped.open(info) as entry:
-                    if entry.read(4) not in archive.ZIP_MAGICS:
+                    if entry.read(4) not in ZIP_MAGICS:
                         continue
                 _collect(f"{location}!/{info.filename}", location, read_entry(zipped, info), found)
     except ZIP_DAMAGE as error:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
 from pulsar_arm.catalog import folder, layered
+from pulsar_arm.errors import UsageError
 from pulsar_arm.fitness import PAGE_SIZES
+from pulsar_arm.formats.reference import read_reference
 from pulsar_arm.host.files import whole_file
 from pulsar_arm.host.maven import Repository
 from pulsar_arm.host.progress import Progress, Silent, Terminal
+from pulsar_arm.host.registry import Access
 from pulsar_arm.patches import load_patches
 from pulsar_arm.pipeline import Pipeline
 from pulsar_arm.platforms import AARCH64, Platform
@@ -46,6 +49,7 @@ class Options:
     offline: bool
     maven_url: str | None
     cache: Path
+    access: Access = field(default_factory=Access)
 
     def progress(self) -> Progress:
         """What tells the narrative."""
@@ -66,6 +70,7 @@ class Options:
             self.cache,
             progress,
             offline=self.offline,
+            access=self.access,
         )
 
 
@@ -73,6 +78,24 @@ def default_cache() -> Path:
     """Where things are kept when the user names no place (XDG base directory specification)."""
     base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
     return Path(base) / "pulsar-arm"
+
+
+def read_mirrors(
+    _context: click.Context, _parameter: click.Parameter, pairs: tuple[str, ...]
+) -> dict[str, str]:
+    """The mirrors by the registry they stand for; a wrong one is a usage error."""
+    mirrors = {}
+    for pair in pairs:
+        registry, _equals, mirror = pair.partition("=")
+        try:
+            read_reference(f"{registry}/x")
+            read_reference(f"{mirror}/x")
+        except UsageError:
+            mirror = ""
+        if not (registry and mirror):
+            raise click.BadParameter(f"{pair} is no HOST=HOST[/PREFIX], such as ghcr.io=ghcr.example.")
+        mirrors[registry] = mirror.rstrip("/")
+    return mirrors
 
 
 def example(text: str) -> str:

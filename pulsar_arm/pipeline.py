@@ -11,7 +11,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pulsar_arm import parts, report
@@ -25,14 +25,16 @@ from pulsar_arm.engines.choice import choose_engine
 from pulsar_arm.errors import InputError, UsageError
 from pulsar_arm.fitness import ANY_GLIBC, Runtime
 from pulsar_arm.formats.oci_read import read_image
+from pulsar_arm.formats.reference import is_reference
 from pulsar_arm.formats.root import unpack
 from pulsar_arm.host.emulation import find_emulator
 from pulsar_arm.host.files import told, whole_file
 from pulsar_arm.host.maven import Repository
 from pulsar_arm.host.progress import Progress
+from pulsar_arm.host.registry import Access
 from pulsar_arm.patches import Patch
 from pulsar_arm.plan import Plan, plan
-from pulsar_arm.platforms import Platform
+from pulsar_arm.platforms import PLATFORMS, Platform
 from pulsar_arm.port import Ported, port
 from pulsar_arm.releases import default_release, release
 from pulsar_arm.scan import scan
@@ -53,12 +55,13 @@ class Pipeline:
     cache: Path
     progress: Progress
     offline: bool = False
+    access: Access = field(default_factory=Access)
 
     def open(self, name: str) -> Source:
         """SOURCE as the user wrote it; a release number is fetched into the cache and checked."""
         if is_release(name):
             return open_source(name, parts.fetch_server(name, self.repository))
-        return open_source(name, Path(name))
+        return open_source(name, self._fetched(name, *PLATFORMS))
 
     def scan(self, source: Source, runtime: Runtime = ANY_GLIBC) -> Plan:
         """What would break, and what would be done about it: a plan touches nothing."""
@@ -70,7 +73,7 @@ class Pipeline:
         if (folder("dockerfiles") / "bases" / f"{base}.toml").exists():
             image = self._base(base, release(default_release()).jre).image
         else:
-            image = read_image(Path(base), self.target)
+            image = read_image(self._fetched(base), self.target)
         with self.progress.task(f"Reading the libraries of {base}", None):
             return image_runtime(image, Path(base).name)
 
@@ -116,12 +119,13 @@ class Pipeline:
         emulator = find_emulator(self.target) if level != "static" else None
         with tempfile.TemporaryDirectory(prefix="pulsar-arm-") as place:
             root = Path(place, "root")
-            unpacking = self._unpack_image if is_image(name) else self._unpack_distribution
+            image = is_reference(name) or is_image(name)
+            unpacking = self._unpack_image if image else self._unpack_distribution
             subject = unpacking(name, root)
             return verify(subject, level, self.catalog, self.target, emulator, self.progress)
 
     def _unpack_image(self, name: str, root: Path) -> Subject:
-        image = read_image(Path(name), self.target)
+        image = read_image(self._fetched(name), self.target)
         with self.progress.task(f"Unpacking {name}", None):
             unpack(image, root)
         settings = image.settings
@@ -138,6 +142,15 @@ class Pipeline:
         port(source, replace(found, verdicts=()), root / HOME, self.repository, self.progress)
         return Subject(name, root, root / HOME, base.java_home, None)
 
+    def _fetched(self, name: str, *others: Platform) -> Path:
+        """The path `name`, or what was fetched for the image it names: the target's, else one of `others`."""
+        if not is_reference(name):
+            return Path(name)
+        from pulsar_arm.images import fetch  # docker's SDK takes as long to import as all the rest
+
+        platforms = (self.target, *(one for one in others if one != self.target))
+        return fetch(name, platforms, self.cache, self.access, self.progress, offline=self.offline)
+
     def _found_source(self) -> Source:
         named = [path for path in sorted(Path().glob("*.tar.gz")) if "pulsar" in path.name]
         here = [path for path in named if "offloader" not in path.name]
@@ -151,7 +164,7 @@ class Pipeline:
     def _base(self, name: str, jre: int, *, mirror: str | None = None, refresh: bool = False) -> Base:
         definition = folder("dockerfiles") / "bases" / f"{name}.toml"
         if not definition.exists():
-            return image_base(Path(name), self.target)
+            return image_base(self._fetched(name), self.target, name)
         return debian_base(
             definition,
             jre,

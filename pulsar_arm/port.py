@@ -111,7 +111,7 @@ def _carry(
 
 def _is_gzip(path: Path) -> bool:
     with path.open("rb") as file:
-        return file.read(2) == archive.GZIP_MAGIC
+        return file.read(2) == b"\x1f\x8b"
 
 
 def _sound(members: Iterable[Content]) -> Iterator[Content]:

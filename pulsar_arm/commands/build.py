@@ -32,7 +32,7 @@ from pulsar_arm.pipeline import DEFAULT_BASE
     "--base",
     default=DEFAULT_BASE,
     show_default=True,
-    help="A base known by name, or an OCI layout or archive.",
+    help="A base known by name, an OCI layout or archive, or NAME:TAG in engine or registry.",
 )
 @click.option(
     "--connectors", default="all", show_default=True, metavar="all|NAME[,NAME...]", help="For pulsar-all."

@@ -67,7 +67,7 @@ def download(
         part.unlink()
         raise WrongFileError(
             f"{shown(url)} came with {wrong}: it was damaged on its way, or is another file; "
-            "run again, or name another repository with --maven-url."
+            f"{client.advice.damage}."
         )
     return keep(part, path, partial.sha256)
 
