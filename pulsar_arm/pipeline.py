@@ -19,8 +19,9 @@ from pulsar_arm.base import Base, debian_base, image_base
 from pulsar_arm.base_runtime import image_runtime
 from pulsar_arm.build import Build, Order, owner, require_resolved
 from pulsar_arm.catalog import Catalog, folder
-from pulsar_arm.delivery import Delivered, Delivery
+from pulsar_arm.delivery import Delivered, Delivery, split_tag
 from pulsar_arm.distribution import Source, is_image, is_release, open_source
+from pulsar_arm.eject import write_context
 from pulsar_arm.engines.choice import choose_engine
 from pulsar_arm.errors import InputError, UsageError
 from pulsar_arm.fitness import ANY_GLIBC, Runtime
@@ -28,15 +29,15 @@ from pulsar_arm.formats.oci_read import read_image
 from pulsar_arm.formats.reference import is_reference
 from pulsar_arm.formats.root import unpack
 from pulsar_arm.host.emulation import find_emulator
-from pulsar_arm.host.files import told, whole_file
+from pulsar_arm.host.files import told, whole_directory, whole_file
 from pulsar_arm.host.maven import Repository
-from pulsar_arm.host.progress import Progress
+from pulsar_arm.host.progress import Progress, Silent
 from pulsar_arm.host.registry import Access
 from pulsar_arm.patches import Patch
 from pulsar_arm.plan import Plan, plan
 from pulsar_arm.platforms import PLATFORMS, Platform
 from pulsar_arm.port import Ported, port
-from pulsar_arm.releases import default_release, release
+from pulsar_arm.releases import Release, default_release, release
 from pulsar_arm.scan import scan
 from pulsar_arm.tree import HOME
 from pulsar_arm.verify import Level, Subject, Verification, verify
@@ -90,29 +91,74 @@ class Pipeline:
 
     def build(self, order: Order) -> tuple[tuple[Delivered, ...], tuple[Plan, ...]]:
         """Make the images that `order` asks for; gives them with what had to be done for each part."""
-        owner(order.user)
-        engine = choose_engine(order.engine, "", self.target, self.progress)
-        source = self.open(order.source) if order.source else self._found_source()
-        plan = self.scan(source)
-        row = release(_server_version(plan, source))
-        delivery = Delivery(order, row.version, self.target)
+        for platform in order.platforms:
+            choose_engine(order.engine, "", platform, Silent())
+        source, plans, row = self._planned(order)
+        delivery = Delivery(order, row.version)
         with _workplace(order.output) as work:
-            base = self._base(order.base, row.jre, mirror=order.mirror, refresh=order.refresh)
-            build = Build(
+            builds = self._builds(order, row, work)
+            made = [build.run(source, plan) for build, plan in zip(builds, plans, strict=True)]
+            delivered = delivery.write([(build.base, one) for build, one in zip(builds, made, strict=True)])
+        return delivered, _ported(builds)
+
+    def dockerfiles(self, order: Order) -> tuple[tuple[tuple[str, str], ...], tuple[Plan, ...]]:
+        """The names and texts of the Dockerfiles that `build` would hand to an engine; nothing is left."""
+        source, plans, row = self._planned(order)
+        with _workplace(self.cache) as work:
+            builds = self._builds(order, row, work)
+            recipes = [
+                prepared.recipe
+                for build, plan in zip(builds, plans, strict=True)
+                for prepared in build.prepare(source, plan)
+            ]
+        texts = (
+            (f"{one.name}.Dockerfile for {one.platform.oci_platform}", one.dockerfile) for one in recipes
+        )
+        return tuple(texts), _ported(builds)
+
+    def eject(self, order: Order, folder: Path, *, force: bool = False) -> tuple[Plan, ...]:
+        """Write a build context into `folder` that BuildKit builds without this program."""
+        if folder.exists() and not force:
+            raise UsageError(f"{folder} exists already: choose another name, or replace it with --force.")
+        source, plans, row = self._planned(order)
+        with whole_directory(folder, force=force) as place, _workplace(folder.absolute().parent) as work:
+            builds = self._builds(order, row, work)
+            prepared = [
+                (build.base, build.prepare(source, plan)) for build, plan in zip(builds, plans, strict=True)
+            ]
+            write_context(place, order, row.version, prepared, self.progress)
+        return _ported(builds)
+
+    def _planned(self, order: Order) -> tuple[Source, tuple[Plan, ...], Release]:
+        """What is to be built, with a plan for each platform; nothing is written before all are sound."""
+        owner(order.user)
+        split_tag(order.tag)
+        source = self.open(order.source) if order.source else self._found_source()
+        plans = tuple(replace(self, target=platform).scan(source) for platform in order.platforms)
+        for one in plans:
+            require_resolved(one, source)
+        return source, plans, release(_server_version(plans[0], source))
+
+    def _builds(self, order: Order, row: Release, work: Path) -> tuple[Build, ...]:
+        """One build for each platform, its base at hand."""
+        return tuple(
+            Build(
                 order,
                 row,
-                base,
-                work,
-                engine,
+                replace(self, target=platform)._base(
+                    order.base, row.jre, mirror=order.mirror, refresh=order.refresh
+                ),
+                work / platform.oci,
+                choose_engine(order.engine, "", platform, self.progress),
                 repository=self.repository,
                 catalog=self.catalog,
                 patches=self.patches,
-                target=self.target,
+                target=platform,
                 cache=self.cache,
                 progress=self.progress,
             )
-            delivered = delivery.write(build.run(source, plan), base)
-        return delivered, tuple(ported.plan for ported in build.ported)
+            for platform in order.platforms
+        )
 
     def verify(self, name: str, level: Level) -> Verification:
         """Prove an image, or a distribution on the default base, up to `level`."""
@@ -183,6 +229,10 @@ def _server_version(plan: Plan, source: Source) -> str:
         lacks = "it has no bin/pulsar with conf/broker.conf"
         raise InputError(f"{source.name} is no Pulsar server distribution: {lacks}.")
     return distribution.version
+
+
+def _ported(builds: Sequence[Build]) -> tuple[Plan, ...]:
+    return tuple(ported.plan for build in builds for ported in build.ported)
 
 
 @contextmanager

@@ -143,7 +143,9 @@ def _adopted(image: Image, known: Iterable[LayerBlob], blobs: Path, created: str
     layers = tuple(by_content.get(layer.diff_id) or _stored(layer, blobs, fast) for layer in image.layers)
     settings = inherited_settings(image.settings, created)
     settings["created"] = created
-    settings["config"] = {key: value for key, value in settings["config"].items() if value is not None}
+    # ArgsEscaped is of no meaning on Linux (OCI image-spec, config.md).
+    said = settings["config"].items()
+    settings["config"] = {key: value for key, value in said if value is not None and key != "ArgsEscaped"}
     for step in settings["history"]:
         step["created"] = created
     for foreign in [key for key in settings if key.startswith("moby.")]:
