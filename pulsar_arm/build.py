@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pulsar_arm import parts, report
-from pulsar_arm.base import Base
+from pulsar_arm.base_store import Base
 from pulsar_arm.catalog import Catalog
 from pulsar_arm.distribution import Source, open_source
 from pulsar_arm.engines import Engine
@@ -58,6 +58,10 @@ class Order:
     force: bool = False
     refresh: bool = False
     mirror: str | None = None
+    push: bool = False
+    """To the registry that `tag` names."""
+    load: bool = False
+    """Into this machine's engine."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pulsar_arm.base import Base
+from pulsar_arm.base_store import Base
 from pulsar_arm.build import Made, Order
 from pulsar_arm.errors import UsageError
 from pulsar_arm.formats.oci import Image, digest, index_of
@@ -42,6 +42,8 @@ class Delivery:
         self._order, self._version = order, version
         prefix, tag = split_tag(order.tag)
         self._references = {name: f"{prefix}/{name}:{tag or version}" for name in order.images}
+        self.references = tuple(self._references.values())
+        """What the images will be called, in the order's order."""
         for name in order.images:
             beside = [self._beside(name, platform) for platform in order.platforms]
             for path in (self._archive(name), *(path for pair in beside for path in pair)):

@@ -14,7 +14,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from pulsar_arm.base import Base
+from pulsar_arm.base_store import Base
 from pulsar_arm.build import Order, Prepared
 from pulsar_arm.catalog import folder
 from pulsar_arm.delivery import split_tag

@@ -9,12 +9,15 @@ from typing import Any
 
 import click
 
+from pulsar_arm.base_definition import base_names
 from pulsar_arm.build import Order
 from pulsar_arm.errors import UsageError
 from pulsar_arm.image import image_names
 from pulsar_arm.options import SOURCE, catalog_option
 from pulsar_arm.pipeline import DEFAULT_BASE
 from pulsar_arm.platforms import AARCH64, Platform, platform
+
+DEFAULT_TAG = "pulsar-arm"
 
 
 def order_options(command: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -34,7 +37,9 @@ def order_options(command: str) -> Callable[[Callable[..., None]], Callable[...,
             "--base",
             default=DEFAULT_BASE,
             show_default=True,
-            help="A base known by name, an OCI layout or archive, or NAME:TAG in engine or registry.",
+            metavar="BASE",
+            help=f"{', '.join(base_names())}; NAME=IMAGE to start from another image; a base FILE.toml of "
+            "yours; an OCI layout or archive, or NAME:TAG in engine or registry.",
         ),
         click.option(
             "--platform",
@@ -52,7 +57,7 @@ def order_options(command: str) -> Callable[[Callable[..., None]], Callable[...,
             metavar="all|NAME[,NAME...]",
             help="For pulsar-all.",
         ),
-        click.option("--tag", default="pulsar-arm", show_default=True, metavar="REPOSITORY-PREFIX[:TAG]"),
+        click.option("--tag", default=DEFAULT_TAG, show_default=True, metavar="REPOSITORY-PREFIX[:TAG]"),
         click.option(
             "--user", default="10000", show_default=True, metavar="UID[:GID]", help="Who the server runs as."
         ),

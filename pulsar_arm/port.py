@@ -53,6 +53,8 @@ class Ported:
     path: Path
     plan: Plan
     changes: tuple[Change, ...]
+    root: str = ""
+    """The top folder inside a tarball; empty for anything else."""
 
 
 Edit = Callable[[bytes], bytes]
@@ -80,7 +82,9 @@ def port(
         _carry(source, plan.inventory.distribution.root, edits, additions, place, tarball, advance)
     order = {action.location.split("!/")[0]: number for number, action in enumerate(plan.actions)}
     changes.sort(key=lambda change: order[change.location.split("!/")[0]])
-    return Ported(out, plan, tuple(changes))
+    return Ported(
+        out, plan, tuple(changes), _top(source, plan.inventory.distribution.root) if tarball else ""
+    )
 
 
 def _carry(
@@ -101,12 +105,17 @@ def _carry(
         for _member, content in members:
             place.write_bytes(content.read() if content else b"")
     elif tarball:
-        top = root if source.form == "tar" else source.path.resolve().name
+        top = _top(source, root)
         with archive.write_tar(place) as add:
             for member, content in members:
                 add(_below(top, member), content)
     else:
         _write_folder(members, place)
+
+
+def _top(source: Source, root: str) -> str:
+    """The folder that a tarball has all its members in."""
+    return root if source.form == "tar" else source.path.resolve().name
 
 
 def _is_gzip(path: Path) -> bool:

@@ -22,6 +22,7 @@ from pulsar_arm.verify import Verification
 
 SCHEMA_VERSION = 1
 _STYLES = {"fatal": "bold red", "feature": "red", "degraded": "yellow", "harmless": "dim"}
+_OUTCOMES = {"passed": "green", "tolerated": "yellow", "failed": "bold red", "skipped": "dim"}
 _WIDTH = 100
 
 
@@ -167,12 +168,14 @@ def verification_table(verification: Verification) -> RenderableType:
     """The answer first, then a row for each check."""
     rows = columns(3)
     for check in verification.checks:
-        outcome = Text(check.outcome, style="green" if check.outcome == "passed" else "bold red")
+        outcome = Text(check.outcome, style=_OUTCOMES[check.outcome])
         rows.add_row(outcome, check.level, words(check.subject, "bold"))
         rows.add_row("", "", words(check.evidence))
     failed = sum(check.outcome == "failed" for check in verification.checks)
     count = len(verification.checks)
+    tolerated = sum(check.outcome == "tolerated" for check in verification.checks)
     answer = f"passes all {count} checks" if not failed else f"FAILS {failed} of {count} checks"
+    answer += f", {tolerated} of them tolerated gaps" if tolerated and not failed else ""
     return Group(words(f"{verification.subject} {answer} (level {verification.level})."), rows)
 
 

@@ -318,11 +318,11 @@ class _Zip:
     def _container(self, jar: Zip, entries: Sequence[Entry]) -> Container:
         name = posixpath.basename(self._location)
         try:
-            library, version = identity(jar, entries, name)
+            known = identity(jar, entries, name)
         except InputError as error:
             self._unnamed.append(Unreadable(self._location, f"its pom.properties or manifest: {error}"))
-            library, version = identity(jar, (), name)
-        return Container(self._location, self._scope, library, version)
+            known = identity(jar, (), name)
+        return Container(self._location, self._scope, known.artifact, known.version)
 
 
 def _loose(path: str, head: Head, content: bytes) -> FoundNative:

@@ -12,7 +12,7 @@ import pytest
 from builders_engines import own_builder, tree
 from builders_oci import CREATED, file, folder, hardlink, image_of, symlink
 
-from pulsar_arm.base import Base
+from pulsar_arm.base_store import Base
 from pulsar_arm.build import Order, Prepared
 from pulsar_arm.eject import write_context
 from pulsar_arm.engines import ENGINES

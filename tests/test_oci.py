@@ -441,7 +441,10 @@ def test_several_platforms_are_one_index(two: tuple[list[Image], Path]) -> None:
         assert read_image(archive, target).digest == image.digest
     with tarfile.open(archive) as tar:
         saved = json.loads(tar.extractfile("manifest.json").read())  # type: ignore[union-attr]
-    assert [row["RepoTags"] for row in saved] == [["made/pulsar:9-arm64"], ["made/pulsar:9-amd64"]]
+    assert [row["RepoTags"] for row in saved] == [
+        ["made/pulsar:9", "made/pulsar:9-arm64"],
+        ["made/pulsar:9-amd64"],
+    ]
 
 
 @skopeo

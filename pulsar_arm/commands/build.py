@@ -11,8 +11,9 @@ from pulsar_arm import report
 from pulsar_arm.build import Order
 from pulsar_arm.engines import ENGINES
 from pulsar_arm.engines.choice import AUTO
+from pulsar_arm.errors import UsageError
 from pulsar_arm.options import Options, example, force_option, pass_options
-from pulsar_arm.ordering import order_options
+from pulsar_arm.ordering import DEFAULT_TAG, order_options
 
 
 @click.command(
@@ -20,6 +21,8 @@ from pulsar_arm.ordering import order_options
 )
 @order_options("BUILD")
 @click.option("--engine", type=click.Choice([AUTO, *ENGINES]), default=AUTO, show_default=True)
+@click.option("--push", is_flag=True, help="Push the images to the registry that --tag names.")
+@click.option("--load", is_flag=True, help="Load the images into this machine's engine.")
 @click.option(
     "--output",
     type=click.Path(path_type=Path, file_okay=False),
@@ -39,6 +42,8 @@ from pulsar_arm.ordering import order_options
 def build(
     options: Options,
     order: Order,
+    push: bool,
+    load: bool,
     own: Path | None,
     engine: str,
     output: Path,
@@ -47,7 +52,9 @@ def build(
     force: bool,
 ) -> None:
     """Build images of a ported release, without Docker if need be, as archives that every engine loads."""
-    order = replace(order, engine=engine, output=output, fast=fast, force=force)
+    if push and order.tag == DEFAULT_TAG:
+        raise UsageError("--push needs --tag with the registry: --tag ghcr.io/acme for ghcr.io/acme/pulsar.")
+    order = replace(order, engine=engine, output=output, fast=fast, force=force, push=push, load=load)
     pipeline = options.pipeline(order.platforms[0], own)
     if printed:
         dockerfiles, plans = pipeline.dockerfiles(order)

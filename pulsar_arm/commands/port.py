@@ -17,7 +17,7 @@ from pulsar_arm.options import Options, catalog_option, example, force_option, p
     "-o",
     "--out",
     type=click.Path(path_type=Path),
-    help="An archive by its suffix (.tar.gz, .tgz, .tar), else a folder; the receipt is OUT.receipt.json.",
+    help="An archive by its suffix, else a folder; OUT.receipt.json and OUT.cdx.json lie beside it.",
 )
 @click.option("--dry-run", is_flag=True, help="Print the plan and write nothing.")
 @catalog_option("PORT")
@@ -39,5 +39,6 @@ def port(
     if out is not None and not dry_run:
         ported = pipeline.port(opened, plan, out, force=force)
         click.echo(
-            f"Wrote {ported.path} ({len(ported.changes)} files changed) and {ported.path}.receipt.json."
+            f"Wrote {ported.path} ({len(ported.changes)} files changed), "
+            f"{ported.path}.receipt.json and {ported.path}.cdx.json."
         )

@@ -24,7 +24,7 @@ def write_archive(image: Image | Sequence[Image], path: Path, reference: str, *,
     """Write `image` to `path` under the name `reference` (`pulsar:2.6.0`; no tag means `latest`).
 
     Several images, one a platform, are written under one index. An engine that reads manifest.json only
-    cannot have them under one tag: it gets `pulsar:2.6.0-arm64` and `pulsar:2.6.0-amd64`.
+    cannot have them under one tag: that goes to the first, and each has `pulsar:2.6.0-arm64` and its like.
 
     The tar is an OCI layout (image-layout.md) that also carries the manifest.json of `docker save`,
     so that docker, podman, skopeo and containerd take it; equal images give equal bytes. It is
@@ -95,11 +95,12 @@ def _parts(images: Sequence[Image], reference: str) -> dict[str, bytes | LayerBl
 def _docker_manifest(images: Sequence[Image], reference: str) -> bytes:
     name, tag = _name_and_tag(reference)
     entries = []
-    for image in images:
-        suffix = "" if len(images) == 1 else f"-{image.platform.partition('/')[2]}"
+    for number, image in enumerate(images):
+        tags = [tag] if number == 0 else []
+        tags += [f"{tag}-{image.platform.partition('/')[2]}"] if len(images) > 1 else []
         entry = {
             "Config": _blob_name(image.config_digest),
-            "RepoTags": [f"{name}:{tag}{suffix}"],
+            "RepoTags": [f"{name}:{one}" for one in tags],
             "Layers": [_blob_name(layer.digest) for layer in image.layers],
         }
         entries.append(render(entry))
