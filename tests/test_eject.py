@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from builders_engines import own_builder, tree
+from builders_engines import tree
 from builders_oci import CREATED, file, folder, hardlink, image_of, symlink
 
 from pulsar_arm.base_store import Base
@@ -23,8 +23,6 @@ from pulsar_arm.host.progress import Silent
 from pulsar_arm.image import Recipe, Wish, recipe
 from pulsar_arm.platforms import AARCH64, X86_64, Platform
 from pulsar_arm.tree import Layer
-
-__all__ = ["own_builder"]
 
 CONFIG = {
     "Env": ["PATH=/jvm/bin:/bin", 'ODD=a "b" $c \\d'],

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from builders_engines import left_behind, own_builder, tree
+from builders_engines import left_behind, tree
 from builders_oci import CREATED, file, folder, hardlink, image_of, symlink
 
 from pulsar_arm.engines import ENGINES
@@ -24,8 +24,6 @@ from pulsar_arm.host.emulation import kernel_runs
 from pulsar_arm.host.progress import Silent
 from pulsar_arm.image import Recipe
 from pulsar_arm.platforms import AARCH64, PLATFORMS, Platform, platform
-
-__all__ = ["own_builder"]
 
 WAYS = ("embedded", "buildx", "buildx of its own", "docker without buildx", "podman")
 BASE = [
