@@ -20,7 +20,8 @@ from pulsar_arm.base_definition import PACKAGES, find_base, read_image_definitio
 from pulsar_arm.base_prepared import prepared_base
 from pulsar_arm.base_runtime import image_runtime
 from pulsar_arm.base_store import Base
-from pulsar_arm.build import Build, Order, owner, require_resolved
+from pulsar_arm.build import Build, Order, blocker, owner, require_resolved
+from pulsar_arm.candidate import Ground
 from pulsar_arm.catalog import Catalog
 from pulsar_arm.checks import Level
 from pulsar_arm.delivery import Delivered, Delivery, split_tag
@@ -43,6 +44,7 @@ from pulsar_arm.patches import Patch
 from pulsar_arm.plan import Plan, plan
 from pulsar_arm.platforms import PLATFORMS, Platform
 from pulsar_arm.port import Ported, port
+from pulsar_arm.proof import cached, fetching, jre_of, prove
 from pulsar_arm.releases import Release, default_release, release
 from pulsar_arm.sbom import sbom_json
 from pulsar_arm.scan import scan
@@ -72,10 +74,26 @@ class Pipeline:
             return open_source(name, parts.fetch_server(name, self.repository))
         return open_source(name, self._fetched(name, *PLATFORMS))
 
-    def scan(self, source: Source, runtime: Runtime = ANY_GLIBC) -> Plan:
+    def scan(self, source: Source, runtime: Runtime = ANY_GLIBC, *, graft: bool = False) -> Plan:
         """What would break, and what would be done about it: a plan touches nothing."""
         found = scan(source, self.catalog, self.target, self.progress, runtime)
-        return plan(found, self.catalog, self.patches)
+        return plan(found, self.catalog, self.patches, libc=runtime.libc, graft=graft)
+
+    def prove(
+        self,
+        source: Source,
+        plan: Plan,
+        runtime: Runtime = ANY_GLIBC,
+        *,
+        graft: bool = False,
+        fetch: bool = True,
+    ) -> Plan:
+        """The plan with every jar it brings in judged where it goes; without `fetch`, those in the cache."""
+        bring = fetching(self.repository)
+        if not fetch:
+            bring = cached(Repository(self.cache, offline=True, progress=self.progress))
+        ground = Ground(self.target, runtime, jre_of(plan.inventory.distribution))
+        return prove(plan, source, self.catalog, ground, bring, self.progress, graft=graft)
 
     def runtime(self, base: str) -> Runtime:
         """What the base offers to native libraries, read from its files."""
@@ -86,13 +104,20 @@ class Pipeline:
         with self.progress.task(f"Reading the libraries of {base}", None):
             return image_runtime(image, Path(base).name)
 
-    def port(self, source: Source, plan: Plan, out: Path, *, force: bool = False) -> Ported:
+    def port(
+        self, source: Source, plan: Plan, out: Path, *, force: bool = False, allow_unresolved: bool = False
+    ) -> Ported:
         """Write the ported distribution, its receipt and bill; nothing when a gap is left that matters."""
-        require_resolved(plan, source)
         beside = {form: out.with_name(f"{out.name}.{form}.json") for form in ("receipt", "cdx")}
         for path in beside.values():
             if path.exists() and not force:
                 raise UsageError(f"{path} exists already: choose another name, or replace it with --force.")
+        plan = self.prove(source, plan)
+        if allow_unresolved:
+            for verdict in plan.blocking:
+                self.progress.note(f"Written in spite of it: {blocker(verdict)}.")
+        else:
+            require_resolved(plan, source)
         ported = port(source, plan, out, self.repository, self.progress, force=force)
         written = {"receipt": report.receipt_json(ported), "cdx": sbom_json(ported)}
         for form, path in beside.items():

@@ -24,6 +24,7 @@ ORDER = (
     ("tree", "base*", "debian*"),
     ("templates",),
     ("port",),
+    ("proof",),
     ("candidate",),
     ("plan", "linkage", "callers", "classpath", "hierarchy", "recheck"),
     ("scan", "walk", "identity", "parts", "catalog", "releases", "patches", "requirements", "diagnosis"),
