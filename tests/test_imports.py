@@ -20,6 +20,7 @@ ORDER = (
     ("probe",),
     ("engines",),
     ("image",),
+    ("authorities",),
     ("tree", "base*", "debian*"),
     ("templates",),
     ("port",),
