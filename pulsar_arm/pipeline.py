@@ -20,9 +20,11 @@ from pulsar_arm.base_definition import PACKAGES, find_base, read_image_definitio
 from pulsar_arm.base_prepared import prepared_base
 from pulsar_arm.base_runtime import image_runtime
 from pulsar_arm.base_store import Base
-from pulsar_arm.build import Build, Order, owner, require_resolved
+from pulsar_arm.build import Build, Order, blocker, owner, require_resolved
+from pulsar_arm.candidate import Ground
 from pulsar_arm.catalog import Catalog
 from pulsar_arm.checks import Level
+from pulsar_arm.classpath import class_paths
 from pulsar_arm.delivery import Delivered, Delivery
 from pulsar_arm.distribution import Source, is_image, is_release, open_source
 from pulsar_arm.engines.choice import build_dockerfile, choose_engine
@@ -42,9 +44,12 @@ from pulsar_arm.patches import Patch
 from pulsar_arm.plan import Plan, plan
 from pulsar_arm.platforms import PLATFORMS, Platform
 from pulsar_arm.port import Ported, port
+from pulsar_arm.proof import cached, fetching, jre_of, prove
 from pulsar_arm.releases import Release, default_release, release
+from pulsar_arm.resolve import gaps_of, resolve, unresolved, widened
 from pulsar_arm.sbom import sbom_json
-from pulsar_arm.scan import scan
+from pulsar_arm.scan import Gap, Inventory, scan
+from pulsar_arm.search import Outcome, Search
 from pulsar_arm.tree import HOME
 from pulsar_arm.verify import TIMEOUT, Subject, Verification, verify
 from pulsar_arm.where import open_machine
@@ -69,12 +74,66 @@ class Pipeline:
         """SOURCE as the user wrote it; a release number is fetched into the cache and checked."""
         if is_release(name):
             return open_source(name, parts.fetch_server(name, self.repository))
-        return open_source(name, self._fetched(name, *PLATFORMS))
+        return open_source(name, self._fetched(name, *PLATFORMS), self.target)
 
-    def scan(self, source: Source, runtime: Runtime = ANY_GLIBC) -> Plan:
+    def scan(self, source: Source, runtime: Runtime = ANY_GLIBC, *, graft: bool = False) -> Plan:
         """What would break, and what would be done about it: a plan touches nothing."""
         found = scan(source, self.catalog, self.target, self.progress, runtime)
-        return plan(found, self.catalog, self.patches)
+        return plan(found, self.catalog, self.patches, libc=runtime.libc, graft=graft)
+
+    def prove(
+        self,
+        source: Source,
+        plan: Plan,
+        runtime: Runtime = ANY_GLIBC,
+        *,
+        graft: bool = False,
+        fetch: bool = True,
+    ) -> Plan:
+        """The plan with every jar it brings in judged where it goes; without `fetch`, those in the cache."""
+        bring = fetching(self.repository)
+        if not fetch:
+            bring = cached(Repository(self.cache, offline=True, progress=self.progress))
+        ground = Ground(self.target, runtime, jre_of(plan.inventory.distribution))
+        return prove(plan, source, self.catalog, ground, bring, self.progress, graft=graft)
+
+    def search(
+        self, source: Source, group: str, artifact: str, version: str, library: str
+    ) -> tuple[tuple[Outcome, ...], tuple[Gap, ...]]:
+        """Look for what mends a library of `source`, for each version that is there; also its gaps.
+
+        Without a `version` the nearest one is looked for, with one that one is judged.
+        """
+        found = scan(source, self.catalog, self.target, self.progress)
+        alike = gaps_of(found, library)
+        gaps = tuple(gap for gaps in alike for gap in gaps)
+        search = self._search(source, found, gaps)
+        return tuple(search.find(group, artifact, one, version) for one in alike), gaps
+
+    def resolve(
+        self, source: Source, known: Plan, runtime: Runtime = ANY_GLIBC, *, graft: bool = False
+    ) -> Plan:
+        """The plan with what can be found for the gaps that the catalog leaves; what is found is said."""
+        gaps = unresolved(known)
+        if not gaps:
+            return known
+        outcomes = resolve(gaps, self._search(source, known.inventory, gaps, runtime))
+        for one in outcomes:
+            told = f"found {one.remedy.coordinate}, {one.remedy.why}" if one.remedy else "nothing was found"
+            self.progress.note(f"{one.library} {one.version} is not in the catalog: {told}.")
+        if not any(one.remedy for one in outcomes):
+            return known
+        wider = replace(self, catalog=widened(self.catalog, outcomes))
+        again = plan(known.inventory, wider.catalog, self.patches, libc=runtime.libc, graft=graft)
+        return wider.prove(source, again, runtime, graft=graft)
+
+    def _search(
+        self, source: Source, inventory: Inventory, gaps: Sequence[Gap], runtime: Runtime = ANY_GLIBC
+    ) -> Search:
+        root = inventory.distribution.root
+        paths = class_paths(source, root, {gap.scope for gap in gaps})
+        ground = Ground(self.target, runtime, jre_of(inventory.distribution))
+        return Search(paths, self.catalog, ground, self.repository, self.progress)
 
     def runtime(self, base: str) -> Runtime:
         """What the base offers to native libraries, read from its files."""
@@ -85,13 +144,20 @@ class Pipeline:
         with self.progress.task(f"Reading the libraries of {base}", None):
             return image_runtime(image, Path(base).name)
 
-    def port(self, source: Source, plan: Plan, out: Path, *, force: bool = False) -> Ported:
+    def port(
+        self, source: Source, plan: Plan, out: Path, *, force: bool = False, allow_unresolved: bool = False
+    ) -> Ported:
         """Write the ported distribution, its receipt and bill; nothing when a gap is left that matters."""
-        require_resolved(plan, source)
         beside = {form: out.with_name(f"{out.name}.{form}.json") for form in ("receipt", "cdx")}
         for path in beside.values():
             if path.exists() and not force:
                 raise UsageError(f"{path} exists already: choose another name, or replace it with --force.")
+        plan = self.prove(source, plan)
+        if allow_unresolved:
+            for verdict in plan.blocking:
+                self.progress.note(f"Written in spite of it: {blocker(verdict)}.")
+        else:
+            require_resolved(plan, source)
         ported = port(source, plan, out, self.repository, self.progress, force=force)
         written = {"receipt": report.receipt_json(ported), "cdx": sbom_json(ported)}
         for form, path in beside.items():
