@@ -32,6 +32,7 @@ ORDER = (
     ("probe",),
     ("engines",),
     ("image",),
+    ("authorities",),
     ("tree", "base*", "debian*"),
     ("templates",),
     ("port",),
