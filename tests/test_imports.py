@@ -14,6 +14,7 @@ ORDER = (
     ("__main__",),
     ("cli",),
     ("commands",),
+    ("ordering",),
     ("options",),
     (
         "pipeline",
@@ -24,6 +25,7 @@ ORDER = (
         "overridefile",
         "build",
         "delivery",
+        "eject",
         "doctor",
         "sbom",
     ),
@@ -31,6 +33,7 @@ ORDER = (
     ("probe",),
     ("engines",),
     ("image",),
+    ("authorities",),
     ("tree", "base*", "debian*"),
     ("templates",),
     ("port",),
