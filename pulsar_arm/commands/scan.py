@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -129,7 +130,7 @@ def scan(
 def _place(name: str, options: Options, machine: Platform) -> Path:
     """Where SOURCE lies; what does not lie here is fetched, and only that needs the rest of the program."""
     path = Path(name)
-    return path if path.exists() else options.pipeline(machine).path(name)
+    return path if os.path.lexists(path) else options.pipeline(machine).path(name)
 
 
 def _answer(plan: Plan, fail_on: str) -> int:
