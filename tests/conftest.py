@@ -15,7 +15,10 @@ from pulsar_arm.host.maven import Repository
 from pulsar_arm.host.progress import Silent
 from pulsar_arm.patches import Patch, load_patches
 
-# `make fuzz` gives the number of examples; without it the properties take hypothesis' usual hundred.
+# No deadlines: machines of CI pause for longer than a property takes. `make fuzz` gives the number of
+# examples; without it the properties take hypothesis' usual hundred.
+settings.register_profile("usual", deadline=None)
+settings.load_profile("usual")
 if examples := os.environ.get("FUZZ_EXAMPLES"):
     every = list(HealthCheck)
     settings.register_profile("fuzz", max_examples=int(examples), deadline=None, suppress_health_check=every)

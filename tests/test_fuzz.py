@@ -21,7 +21,7 @@ from builders_oci import docker_archive, file, image_of
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pulsar_arm.catalog import Catalog
+from pulsar_arm.catalog import load_catalog
 from pulsar_arm.distribution import open_source
 from pulsar_arm.errors import InputError, PulsarArmError
 from pulsar_arm.formats.archive import Member
@@ -29,6 +29,7 @@ from pulsar_arm.formats.elf import read_elf
 from pulsar_arm.formats.native import read_head
 from pulsar_arm.formats.zip import in_memory
 from pulsar_arm.host.progress import Silent
+from pulsar_arm.plan import plan
 from pulsar_arm.platforms import AARCH64 as TARGET
 from pulsar_arm.reports import FORMATS
 from pulsar_arm.reports.findings import Report
@@ -60,12 +61,13 @@ FORMS: dict[str, Callable[[bytes], bytes]] = {
     "xz": lzma.compress,
     "zstd": zstd.compress,
 }
+CATALOG = load_catalog()
 LIMITS = Limits(entry=1 << 20, depth=4, total=64 << 20, entries=10_000)
 
 
 @st.composite
 def damaged(draw: st.DrawFn, *samples: bytes) -> bytes:
-    """One of the samples, with bytes changed, a part doubled or left out, its end cut off or garbage behind."""
+    """One of the samples with bytes changed, a part doubled or left out, or its end cut off."""
     content = bytearray(draw(st.sampled_from(samples)))
     for _ in range(draw(st.integers(0, 6))):
         at = draw(st.integers(0, len(content)))
@@ -92,15 +94,11 @@ def test_any_jar_gives_findings(content: bytes) -> None:
 
 @given(damaged(*(pack(TAR) for pack in FORMS.values()), JAR))
 @shared_folder
-def test_any_source_is_judged_and_told_in_every_format(
-    tmp_path: Path, catalog: Catalog, content: bytes
-) -> None:
-    from pulsar_arm.plan import plan
-
+def test_any_source_is_judged_and_told_in_every_format(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "x").write_bytes(content)
     with suppress(PulsarArmError):
-        found = scan(open_source("x", tmp_path / "x"), catalog, TARGET, Silent(), limits=LIMITS)
-        report = Report(plan(found, catalog, ()))
+        found = scan(open_source("x", tmp_path / "x"), CATALOG, TARGET, Silent(), limits=LIMITS)
+        report = Report(plan(found, CATALOG, ()))
         for name in FORMATS:
             text = FORMATS[name]([report])
             assert all(one.isprintable() or one == "\n" for one in text)
@@ -116,12 +114,10 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 
 @given(st.data())
 @shared_folder
-def test_any_image_is_judged_or_refused(
-    tmp_path: Path, catalog: Catalog, image: bytes, data: st.DataObject
-) -> None:
+def test_any_image_is_judged_or_refused(tmp_path: Path, image: bytes, data: st.DataObject) -> None:
     (tmp_path / "x").write_bytes(data.draw(damaged(image, gzip.compress(image, 1))))
     with suppress(PulsarArmError):
-        scan(open_source("x", tmp_path / "x"), catalog, TARGET, Silent(), limits=LIMITS)
+        scan(open_source("x", tmp_path / "x"), CATALOG, TARGET, Silent(), limits=LIMITS)
 
 
 @given(damaged(elf_bytes(), elf_bytes(X86_64), pe_bytes(), fat_bytes(7, 12)))
