@@ -37,7 +37,7 @@ from pulsar_arm.formats.reference import is_reference
 from pulsar_arm.formats.root import unpack
 from pulsar_arm.host.emulation import find_emulator
 from pulsar_arm.host.files import told, whole_file
-from pulsar_arm.host.maven import Repository
+from pulsar_arm.host.maven import Coordinate, Repository
 from pulsar_arm.host.progress import Progress
 from pulsar_arm.host.registry import Access
 from pulsar_arm.patches import Patch
@@ -46,7 +46,7 @@ from pulsar_arm.platforms import PLATFORMS, Platform
 from pulsar_arm.port import Ported, port
 from pulsar_arm.proof import cached, fetching, jre_of, prove
 from pulsar_arm.releases import Release, default_release, release
-from pulsar_arm.resolve import gaps_of, resolve, unresolved, widened
+from pulsar_arm.resolve import gaps_of, remedies, resolve, unresolved, widened
 from pulsar_arm.sbom import sbom_json
 from pulsar_arm.scan import Gap, Inventory, scan
 from pulsar_arm.search import Outcome, Search
@@ -96,6 +96,14 @@ class Pipeline:
             bring = cached(Repository(self.cache, offline=True, progress=self.progress))
         ground = Ground(self.target, runtime, jre_of(plan.inventory.distribution))
         return prove(plan, source, self.catalog, ground, bring, self.progress, graft=graft)
+
+    def fetch(self, source: Source) -> tuple[Path, ...]:
+        """Bring the jars that a port of `source` may bring in; their paths in the cache."""
+        gaps = scan(source, self.catalog, self.target, self.progress).gaps
+        return tuple(
+            self.repository.fetch(Coordinate.parse(remedy.coordinate), sha256=remedy.sha256).path
+            for remedy in remedies(gaps, self.catalog)
+        )
 
     def search(
         self, source: Source, group: str, artifact: str, version: str, library: str

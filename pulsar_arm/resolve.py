@@ -54,6 +54,19 @@ def _present(inventory: Inventory, library: str) -> Iterable[Gap]:
         yield Gap(library, version, scope, "broken", "harmless", tuple(sorted(jars)), (), reason)
 
 
+def remedies(gaps: Sequence[Gap], catalog: Catalog) -> tuple[Remedy, ...]:
+    """All jars that a port may bring in for these gaps, each once; also those behind a refused one."""
+    return tuple(
+        dict.fromkeys(
+            remedy
+            for gap in gaps
+            if (override := catalog.get(gap.library))
+            for remedy in override.remedies_for(gap.scope, gap.version)
+            if remedy.coordinate and not remedy.opt_in
+        )
+    )
+
+
 def unresolved(plan: Plan) -> tuple[Gap, ...]:
     """The gaps that nothing resolves or tolerates."""
     return tuple(
