@@ -45,7 +45,7 @@ def fetch(
         found |= parts.fetch_connectors(names, version, repository, progress)
     remedies = list[Path]()
     for name, part in found.items():
-        brought = pipeline.fetch(open_source(name, part))
+        brought = pipeline.resolver.fetch(open_source(name, part))
         jars = ", ".join(path.name for path in brought) or "nothing"
         progress.note(f"A port of {name} brings in: {jars}.")
         remedies += brought
