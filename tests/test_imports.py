@@ -15,7 +15,7 @@ ORDER = (
     ("cli",),
     ("commands",),
     ("options",),
-    ("pipeline", "report", "reports", "catalog_report", "build", "delivery", "doctor"),
+    ("pipeline", "report", "reports", "catalog_report", "build", "delivery", "doctor", "deploy"),
     ("verify",),
     ("engines",),
     ("image",),
