@@ -1,9 +1,10 @@
-"""Tell whose natives a jar holds: the library it is, and its version."""
+"""Find out which artifact a jar is: by what Maven left in it, its manifest, or its name."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from pulsar_arm.formats.zip import Entry, Zip
 
@@ -15,11 +16,22 @@ _POM = re.compile(r"META-INF/maven/[^/]+/[^/]+/pom\.properties")
 _JAR_NAME = re.compile(
     r"(?P<artifact>.+?)-(?P<version>\d[\w.]*(?:-(?:\d[\w.]*|[A-Za-z]+\d+|SNAPSHOT))*)(?:-.*)?"
 )
-_GROUP_PREFIX = re.compile(r"^(?:[a-z0-9_]+\.)+[a-z0-9_]+-(?=[a-zA-Z])")
+_GROUP_PREFIX = re.compile(r"^((?:[a-z0-9_]+\.)+[a-z0-9_]+)-(?=[a-zA-Z])")
 
 
-def identity(jar: Zip, entries: Sequence[Entry], name: str) -> tuple[str, str]:
-    """Artifact id and version: from pom.properties, else the manifest and the file's name."""
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """The name of an artifact, as far as it is known."""
+
+    group: str
+    """Empty when nothing tells it."""
+    artifact: str
+    version: str
+    """Empty when nothing tells it."""
+
+
+def identity(jar: Zip, entries: Sequence[Entry], name: str) -> Identity:
+    """Who a jar of this file name is: told by pom.properties, else by the manifest and the name."""
     stem = re.sub(r"\.(jar|nar)$", "", name)
     texts = [entry for entry in entries if entry.size <= _LARGEST_TEXT and entry.name.startswith("META-INF/")]
     poms = [_properties(jar.content(entry)) for entry in texts if _POM.fullmatch(entry.name)]
@@ -27,16 +39,23 @@ def identity(jar: Zip, entries: Sequence[Entry], name: str) -> tuple[str, str]:
     named.sort(key=lambda pom: len(pom["artifactId"]), reverse=True)  # netty-all before netty
     for pom in named or (poms if len(poms) == 1 else []):
         if pom.get("artifactId") and pom.get("version"):
-            return pom["artifactId"], pom["version"]
-    match = _JAR_NAME.fullmatch(stem) if len(stem) <= _LONGEST_NAME else None
-    artifact, version = (match["artifact"], match["version"]) if match else (stem, "")
-    artifact = _GROUP_PREFIX.sub("", artifact, count=1)
+            return Identity(pom.get("groupId", ""), pom["artifactId"], pom["version"])
+    known = identity_of_name(name)
     manifest = _manifest(jar, texts)
     told = manifest.get("Implementation-Version", "")
     # A jar that replaced another keeps that one's name; a manifest that names the library knows better.
-    if told and manifest.get("Implementation-Title") == artifact:
-        return artifact, told
-    return artifact, version or told or manifest.get("Bundle-Version", "")
+    if told and manifest.get("Implementation-Title") == known.artifact:
+        return replace(known, version=told)
+    return replace(known, version=known.version or told or manifest.get("Bundle-Version", ""))
+
+
+def identity_of_name(name: str) -> Identity:
+    """What the file name of a jar or NAR tells alone; in a server's `lib` it begins with the group."""
+    stem = re.sub(r"\.(jar|nar)$", "", name)
+    match = _JAR_NAME.fullmatch(stem) if len(stem) <= _LONGEST_NAME else None
+    artifact, version = (match["artifact"], match["version"]) if match else (stem, "")
+    group = _GROUP_PREFIX.match(artifact)
+    return Identity(group[1] if group else "", _GROUP_PREFIX.sub("", artifact, count=1), version)
 
 
 def _properties(content: bytes) -> dict[str, str]:
