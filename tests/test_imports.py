@@ -26,6 +26,7 @@ ORDER = (
         "delivery",
         "eject",
         "doctor",
+        "deploy",
         "sbom",
     ),
     ("verify", "where"),
