@@ -29,6 +29,7 @@ COMMANDS = {
     "catalog": "Show, check and widen what is known of native libraries.",
     "explain": "Tell what LOGFILE (- for standard input) says of Pulsar on aarch64, and what mends it.",
     "doctor": "Tell what this machine can do, and the command that mends what it cannot.",
+    "deploy": "Render clusters of Pulsar from one description, for machines and containers.",
 }
 """In the order of the work, with what `--help` says; each is the function in `commands/NAME.py`."""
 

@@ -9,6 +9,9 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import click
@@ -194,16 +197,29 @@ def test_a_build_that_cannot_be_is_refused_before_any_work(
     refused(2, "build", "--from", source, "--output", tmp_path / "images", *words, says=says)
 
 
+@contextmanager
+def interruptible(words: list[str], environment: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
+    """A process that hears Ctrl-C, to which the background jobs of a shell are deaf; it is ended in any case."""
+    hearing = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    with subprocess.Popen(
+        words, stderr=subprocess.PIPE, text=True, env=environment, preexec_fn=hearing
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
 def test_ctrl_c_leaves_nothing_behind_and_exits_130(tmp_path: Path) -> None:
     fifo = tmp_path / "slow.tar"
     os.mkfifo(fifo)
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
     words = [sys.executable, "-m", "pulsar_arm", "port", str(fifo), "-o", str(tmp_path / "out.tar.gz")]
-    with subprocess.Popen(words, stderr=subprocess.PIPE, text=True, env=environment) as process:
+    with interruptible(words, environment) as process:
         writer = os.open(fifo, os.O_WRONLY)  # opens once the reader waits
         time.sleep(0.2)
         process.send_signal(signal.SIGINT)
-        _out, said = process.communicate(timeout=30)
+        _out, said = process.communicate(timeout=60)
         os.close(writer)
     assert process.returncode == 130
     assert "Interrupted" in said
