@@ -83,6 +83,12 @@ def test_a_glibc_symbol_version_makes_it_glibc_whatever_is_needed() -> None:
     assert read_elf(elf_bytes(needed=("libm.so.6",), versions={"libm.so.6": ["GLIBC_2.29"]})).libc == "glibc"
 
 
+def test_a_version_of_gccs_library_makes_it_no_glibc() -> None:
+    wants = {"libgcc_s.so.1": ["GCC_3.0", "GLIBC_2.0"]}  # as in rocksdbjni's libraries for musl
+    found = read_elf(elf_bytes(needed=("libgcc_s.so.1", "libc.musl-aarch64.so.1"), versions=wants))
+    assert (found.libc, found.requires) == ("musl", (("GCC", "3.0"),))
+
+
 @pytest.mark.skipif(not shutil.which("readelf"), reason="an independent reader: needs binutils")
 @pytest.mark.parametrize("align", [0x1000, 0x10000])
 def test_readelf_says_the_same(tmp_path: Path, align: int) -> None:
