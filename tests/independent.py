@@ -4,9 +4,9 @@
     tests/independent.py FILE...          prints the text of a golden file for each
     tests/independent.py -o DIR FILE...   writes them there
 
-Everything but class files is unpacked, archives inside too, and every ELF file is shown to readelf. What a
-loader would ask for is guessed from the x86_64 file beside it, by a rule of its own: the same path with the
-word for the machine exchanged. So the goldens and `pulsar-arm scan` can only agree where both are right.
+Everything but classes and texts is unpacked, archives inside too, and every ELF file is shown to readelf.
+What a loader would ask for is guessed from the x86_64 file beside it, by a rule of its own: the same path
+with the word for the machine exchanged. So the goldens and `scan` can only agree where both are right.
 """
 
 from __future__ import annotations
@@ -28,10 +28,9 @@ SPELLINGS = {
     "linux64": ("linux-aarch64", "linux64/aarch64"),
 }
 OTHERS = re.compile(r"sunos|solaris|freebsd|openbsd|netbsd|dragonfly|aix|android", re.I)
-# SHA-256 of aarch64 libraries that load and compute wrong: xerial/snappy-java issues 209 and 213.
-BROKEN = {
-    "97b0bfde6c3b93f9ad0babfee2dc8527b070484166711e6297319a6c24e280cb": "libsnappyjava.so of snappy-java 1.1.7"
-}
+# SHA-256 of aarch64 libraries that load and compute wrong: snappy-java 1.1.7 (its issues 209 and 213).
+BROKEN = {"97b0bfde6c3b93f9ad0babfee2dc8527b070484166711e6297319a6c24e280cb"}
+TEXTS = ("class", "html", "js", "css", "svg", "xml", "xsd", "properties", "java", "proto", "json")
 FAMILIES = ("CXXABI", "GLIBC", "GLIBCXX")
 
 
@@ -57,7 +56,9 @@ def unpack(source: Path, root: Path) -> None:
 
 def unzip(archive: Path, folder: Path) -> None:
     done = subprocess.run(
-        ["unzip", "-qq", "-o", archive, "-x", "*.class", "-d", folder], capture_output=True, check=False
+        ["unzip", "-qq", "-o", archive, "-x", *(f"*.{one}" for one in TEXTS), "-d", folder],
+        capture_output=True,
+        check=False,
     )
     assert done.returncode in (0, 1, 11), done.stderr  # warnings, or nothing but classes in it
 
@@ -130,7 +131,7 @@ def check(root: Path) -> Iterator[str]:
             row += f"; {facts(told)}"
             digest = hashlib.sha256(path.read_bytes()).hexdigest()
             if digest in BROKEN:
-                yield f"broken: {location.partition('!/')[0]}"
+                yield f"broken: {location.rpartition('!/')[0]}"
         rows.append(row)
     there = {
         (class_path(location), location.rpartition("!/")[2])
