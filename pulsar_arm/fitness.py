@@ -76,7 +76,8 @@ def misfit(elf: Elf, runtime: Runtime, beside: Collection[str] = ()) -> str | No
 
 def _misfits(elf: Elf, runtime: Runtime, beside: Collection[str]) -> Iterator[str]:
     if elf.libc not in (runtime.libc, ""):
-        yield f"is built for {elf.libc}, and {runtime} has {runtime.libc}"
+        where = f"which {runtime} has" if runtime.label else "which it shall run on"
+        yield f"is built for {elf.libc}, not for {runtime.libc}, {where}"
     if runtime.libraries is not None:
         yield from _lacks(elf, runtime, runtime.libraries, beside)
     elif wanted := _newer(elf, runtime):

@@ -89,9 +89,9 @@ class Lookup:
             why = f"{file_name(alone[0])} has no build for {self.target.name} beside it"
             return Answer("missing", why, tuple(alone))
         # Builds for several C libraries may stand in families of their own.
-        near = [one for one in there if one.elf and one.elf.libc in (self.runtime.libc, "")]
+        near = [one for one in there if one.elf and one.elf.libc in (self.runtime.libc, "")] or there
         for rows in families.values():
-            answer = self._unfit([one for one in rows if one in near] if near else there)
+            answer = self._unfit([one for one in rows if one in near])
             if answer.kind:
                 return answer
         return Answer()

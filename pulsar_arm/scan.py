@@ -231,13 +231,15 @@ def _gaps(natives: Sequence[FoundNative], strip: str, catalog: Catalog, lookup: 
 
 def _kin(found: Sequence[FoundNative], catalog: Catalog, lookup: Lookup) -> Override | None:
     """The known library of which a jar without an override holds a copy, told by the file's name."""
-    files = {family(file_name(one)) for one in found}
-    for override in catalog.values():
-        asks = override.asks(lookup.target.name, lookup.runtime.libc, "")
-        names = [family(posixpath.basename(name)).removeprefix("lib") for name in asks]
-        if any(file.endswith(name) for file in files for name in names):
-            return override
-    return None
+    kin: tuple[tuple[int, bool], Override] | None = None
+    for file in {family(file_name(one)) for one in found}:
+        for override in catalog.values():
+            for name in override.asks(lookup.target.name, lookup.runtime.libc, ""):
+                ending = family(posixpath.basename(name)).removeprefix("lib")
+                rank = len(ending), family(override.library) in file
+                if file.endswith(ending) and (kin is None or rank > kin[0]):
+                    kin = rank, override
+    return kin[1] if kin else None
 
 
 def _severity(override: Override | None, library: str, scope: str, version: str) -> tuple[Severity, str]:

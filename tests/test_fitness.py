@@ -51,8 +51,9 @@ def test_of_a_system_known_by_its_libc_alone_other_libraries_are_not_judged() ->
 
 def test_another_libc_is_a_misfit_either_way() -> None:
     musl = {"needed": ("libc.musl-aarch64.so.1",), "versions": {}}
-    assert judged(OLD, **musl) == "is built for musl, and glibc 2.28 has glibc"
-    assert judged(named_runtime("musl")) == "is built for glibc, and musl has musl"
+    assert judged(OLD, **musl) == "is built for musl, not for glibc, which it shall run on"
+    assert judged(named_runtime("musl")) == "is built for glibc, not for musl, which it shall run on"
+    assert judged(IMAGE, **musl) == "is built for musl, not for glibc, which made.tar has"
     assert judged(named_runtime("musl"), **musl) is None
 
 
