@@ -7,18 +7,19 @@ library (its Maven artifact id, or a loose file's stem); README.md in that folde
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from itertools import pairwise
 from pathlib import Path
-from typing import Literal, TypeVar, cast, get_args
+from typing import Literal, cast, get_args
 
 from pulsar_arm.errors import CatalogError
 from pulsar_arm.tables import Table, read_toml
 
 Severity = Literal["fatal", "feature", "degraded", "harmless"]
 SEVERITIES: tuple[Severity, ...] = get_args(Severity)
-Action = Literal["replace", "add", "tolerate"]
+Action = Literal["replace", "add", "graft", "tolerate"]
 _ACTIONS: tuple[Action, ...] = get_args(Action)
 
 
@@ -57,6 +58,8 @@ class Remedy:
     sha256: str
     licence: str
     why: str
+    opt_in: bool = False
+    """Whether it is taken only when asked for: a graft whose file names no proof that it runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,11 +96,11 @@ class Override:
 
     def judge(self, scope: str, version: str) -> Judgement | None:
         """The first judgement whose scope and version fit."""
-        return _first(self.judgements, scope, version)
+        return next((row for row in self.judgements if _fits(row, scope, version)), None)
 
-    def remedy(self, scope: str, version: str) -> Remedy | None:
-        """The first remedy whose scope and version fit."""
-        return _first(self.remedies, scope, version)
+    def remedies_for(self, scope: str, version: str) -> tuple[Remedy, ...]:
+        """All remedies whose scope and version fit, the preferred first."""
+        return tuple(row for row in self.remedies if _fits(row, scope, version))
 
     def known_bad(self, version: str) -> KnownBad | None:
         """The row that names this version, if one does."""
@@ -117,20 +120,31 @@ def folder(name: str) -> Path:
 
 
 def load_catalog(place: Path | None = None) -> Catalog:
-    """Every override by its library; CatalogError names the file and key that is wrong."""
+    """Every override by its library; CatalogError names the file and key that is wrong.
+
+    `place` and the folders in it are read, the shipped ones when none is given. The file's name is the
+    library's: two of one name, in upper or lower case, are a mistake that no reader would see.
+    """
     place = place or folder("jar_overrides")
-    return {path.stem: _load(path) for path in sorted(place.glob("*.toml"))}
+    paths = sorted(place.rglob("*.toml"), key=lambda path: (path.stem.casefold(), path))
+    for one, other in pairwise(paths):
+        if one.stem.casefold() == other.stem.casefold():
+            first, second = one.relative_to(place), other.relative_to(place)
+            raise CatalogError(f"{place} has two overrides for {one.stem}: remove {first} or {second}.")
+    return {path.stem: _load(path) for path in paths}
+
+
+def layered(own: Path | None) -> Catalog:
+    """The shipped catalog with the user's own folder first: a file there takes the shipped one's place."""
+    return {**load_catalog(), **(load_catalog(own) if own else {})}
 
 
 def _match(patterns: tuple[str, ...], value: str) -> bool:
     return any(fnmatchcase(value, pattern) for pattern in patterns)
 
 
-_Row = TypeVar("_Row", Judgement, Remedy)
-
-
-def _first(rows: Iterable[_Row], scope: str, version: str) -> _Row | None:
-    return next((row for row in rows if _match(row.scopes, scope) and _match(row.versions, version)), None)
+def _fits(row: Judgement | Remedy, scope: str, version: str) -> bool:
+    return _match(row.scopes, scope) and _match(row.versions, version)
 
 
 _ANY = ("*",)
@@ -159,7 +173,7 @@ def _loader(row: Table) -> LoaderNames:
     loader = LoaderNames(
         machine=row.text("machine"),
         libc=row.choice("libc", ("glibc", "musl", "*")),
-        versions=row.texts("versions", _ANY),
+        versions=row.patterns("versions", _ANY),
         names=row.texts("names"),
     )
     row.text("class", "")
@@ -170,7 +184,7 @@ def _loader(row: Table) -> LoaderNames:
 def _judgement(row: Table) -> Judgement:
     judgement = Judgement(
         scopes=row.texts("scopes", _ANY),
-        versions=row.texts("versions", _ANY),
+        versions=row.patterns("versions", _ANY),
         severity=cast("Severity", row.choice("level", SEVERITIES)),
         reason=row.text("reason"),
         evidence=row.text("evidence"),
@@ -184,12 +198,13 @@ def _remedy(row: Table) -> Remedy:
     brings = action != "tolerate"
     remedy = Remedy(
         scopes=row.texts("scopes", _ANY),
-        versions=row.texts("versions", _ANY),
+        versions=row.patterns("versions", _ANY),
         action=action,
         coordinate=row.matching("with", _COORDINATE) if brings else "",
         sha256=row.matching("sha256", _SHA256) if brings else "",
         licence=row.text("licence") if brings else "",
         why=row.text("why"),
+        opt_in=action == "graft" and not row.text("proof", ""),
     )
     row.end()
     return remedy
@@ -197,7 +212,7 @@ def _remedy(row: Table) -> Remedy:
 
 def _known_bad(row: Table) -> KnownBad:
     bad = KnownBad(
-        versions=row.texts("versions"),
+        versions=row.patterns("versions"),
         severity=cast("Severity", row.choice("level", SEVERITIES)),
         reason=row.text("reason"),
     )

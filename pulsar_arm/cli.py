@@ -14,10 +14,11 @@ import click
 
 from pulsar_arm import __version__
 from pulsar_arm.errors import PulsarArmError
-from pulsar_arm.options import EXIT_CODES, Options, default_cache
+from pulsar_arm.host.registry import Access
+from pulsar_arm.options import EXIT_CODES, Options, default_cache, read_mirrors
 from pulsar_arm.printable import printable
 
-COMMANDS = ("fetch", "scan", "port", "build", "verify", "explain")
+COMMANDS = ("fetch", "scan", "port", "build", "verify", "catalog", "explain", "doctor")
 """In the order of the work; each is the function of that name in `commands/NAME.py`."""
 
 
@@ -41,6 +42,19 @@ class _Commands(click.Group):
 @click.option("--offline", is_flag=True, help="Use the cache only.")
 @click.option("--maven-url", metavar="URL", help="The Maven repository to fetch from.")
 @click.option(
+    "--registry-mirror",
+    multiple=True,
+    metavar="HOST=HOST[/PREFIX]",
+    callback=read_mirrors,
+    help="Ask this host first when an image is pulled from that registry; repeatable.",
+)
+@click.option(
+    "--insecure-registry",
+    multiple=True,
+    metavar="HOST[:PORT]",
+    help="A registry that may speak plain http or show any certificate; repeatable.",
+)
+@click.option(
     "--cache",
     type=click.Path(path_type=Path, file_okay=False),
     default=default_cache,
@@ -49,7 +63,14 @@ class _Commands(click.Group):
 )
 @click.pass_context
 def cli(
-    context: click.Context, verbose: bool, quiet: bool, offline: bool, maven_url: str | None, cache: Path
+    context: click.Context,
+    verbose: bool,
+    quiet: bool,
+    offline: bool,
+    maven_url: str | None,
+    registry_mirror: dict[str, str],
+    insecure_registry: tuple[str, ...],
+    cache: Path,
 ) -> None:
     """Take Apache Pulsar to ARM64: scan a release, port it, build images, prove that they run.
 
@@ -57,7 +78,8 @@ def cli(
     """
     logging.basicConfig(level=logging.DEBUG if verbose else logging.WARNING, format="%(message)s")
     logging.getLogger("urllib3").setLevel(logging.WARNING)
-    context.obj = Options(verbose, quiet, offline, maven_url, cache.expanduser().absolute())
+    access = Access(registry_mirror, frozenset(insecure_registry))
+    context.obj = Options(verbose, quiet, offline, maven_url, cache.expanduser().absolute(), access)
 
 
 def main() -> NoReturn:

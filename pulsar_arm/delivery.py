@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from pulsar_arm.base import Base
+from pulsar_arm.base_store import Base
 from pulsar_arm.build import Made, Order
 from pulsar_arm.errors import UsageError
 from pulsar_arm.formats.oci_archive import write_archive
@@ -36,6 +36,8 @@ class Delivery:
         self._prefix, self._tag = _split_tag(order.tag)
         self._tag = self._tag or version
         place = f"{version}-{target.oci_platform.replace('/', '-')}"
+        self.references = tuple(f"{self._prefix}/{name}:{self._tag}" for name in order.images)
+        """What the images will be called, in the order's order."""
         self._stems = {name: order.output / f"{name}-{place}" for name in order.images}
         for stem in self._stems.values():
             for path in (_with(stem, suffix) for suffix in ("tar", "receipt.json", "packages.json")):

@@ -13,8 +13,14 @@ from typing import Literal
 from pulsar_arm.errors import InputError, UsageError
 from pulsar_arm.formats import archive
 from pulsar_arm.formats.archive import Content, Member
+from pulsar_arm.formats.packed import is_packed
+from pulsar_arm.formats.tar import read_tar
+from pulsar_arm.formats.zip import ZIP_MAGICS
 
-_FORMS = "a release tarball (.tar.gz, .tgz, .tar), an unpacked folder, a jar or NAR, or a release number"
+_FORMS = (
+    "a release tarball (.tar.gz, .tar.xz, .tar.zst, .tar), an unpacked folder, a jar or NAR, "
+    "or a release number"
+)
 _RELEASE = re.compile(r"\d+\.\d+\.\d+(?:[.-][\w.-]+)?")
 _BROKER = re.compile(r"lib/org\.apache\.pulsar-pulsar-broker-(\d[\w.-]*)\.jar")
 _TOP = re.compile(r"apache-pulsar(?:-offloaders)?-(\d[\w.-]*)")
@@ -55,7 +61,7 @@ class Source:
         """
         match self.form:
             case "tar":
-                yield from archive.read_tar(self.path, advance)
+                yield from read_tar(self.path, advance)
             case "directory":
                 yield from archive.read_directory(self.path)
             case "zip":
@@ -106,9 +112,9 @@ def open_source(name: str, path: Path) -> Source:
         raise UsageError(f"There is no {name}: give {_FORMS}.") from error
     except OSError as error:
         raise InputError(f"{name} cannot be read: {error.strerror}.") from error
-    if head[:4] in archive.ZIP_MAGICS:
+    if head[:4] in ZIP_MAGICS:
         return Source(name, path, "zip")
-    if head[:2] == archive.GZIP_MAGIC or head[257:262] == b"ustar":
+    if is_packed(head) or head[257:262] == b"ustar":
         return Source(name, path, "tar")
     raise UsageError(f"{name} is none of the things that can be read: give {_FORMS}.")
 

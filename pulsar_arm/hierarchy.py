@@ -73,18 +73,41 @@ class Hierarchy:
                 waiting += [parent for parent in (one.super_name, *one.interfaces) if parent]
         return Found(None, frozenset(beyond), interface)
 
-    def abstract(self, one: ClassFile) -> dict[tuple[str, str], str]:
-        """The abstract methods that a class inherits, each with the class that declares it."""
+    def abstract(self, one: ClassFile, *, own: bool = False) -> dict[tuple[str, str], str]:
+        """The abstract methods that a class inherits (or declares), each with the class that declares it."""
         found: dict[tuple[str, str], str] = {}
-        waiting = [one.super_name, *one.interfaces]
-        while waiting:
-            parent = self.classes.get(waiting.pop())
-            if parent is not None:
-                waiting += [parent.super_name, *parent.interfaces]
+        for parent in self._line(one):
+            if own or parent is not one:
                 for method in parent.methods:
                     if method.access & _ABSTRACT:
                         found[method.name, method.descriptor] = parent.name
         return found
+
+    def usable(self, one: ClassFile) -> set[Reference]:
+        """Every member that is not private of a class and of the known classes it derives from."""
+        return {
+            Reference(one.name, member.name, member.descriptor)
+            for parent in self._line(one)
+            for member in (*parent.methods, *parent.fields)
+            if not member.access & _PRIVATE and (parent is one or member.name != "<init>")
+        }
+
+    def beyond(self, one: ClassFile) -> set[str]:
+        """The classes it derives from that are not known here."""
+        parents = {name for parent in self._line(one) for name in (parent.super_name, *parent.interfaces)}
+        return parents - set(self.classes)
+
+    def _line(self, one: ClassFile) -> Iterator[ClassFile]:
+        """The class itself and the known ones it derives from, each once."""
+        waiting = [one]
+        seen = set[str]()
+        while waiting:
+            parent = waiting.pop()
+            if parent.name not in seen:
+                seen.add(parent.name)
+                yield parent
+                above = (self.classes.get(name) for name in (parent.super_name, *parent.interfaces))
+                waiting += [known for known in above if known is not None]
 
 
 def changed(old: Found, new: Found) -> str:
@@ -100,6 +123,23 @@ def changed(old: Found, new: Found) -> str:
     if (new.access ^ old.access) & _STATIC:
         return "is static now" if new.access & _STATIC else "is no longer static"
     return "is less accessible now" if _reach(new.access) < _reach(old.access) else ""
+
+
+def losses(name: str, old: Hierarchy, new: Hierarchy) -> bool:
+    """Whether a class lost anything that others could use or rely on, between two hierarchies."""
+    before, after = old.classes[name], new.classes.get(name)
+    if after is None or (after.access ^ before.access) & _INTERFACE or after.access & ~before.access & _FINAL:
+        return True
+    if set(new.abstract(after, own=True)) - set(old.abstract(before, own=True)):
+        return True
+    return any(
+        changed(old.find(one), new.find(one)) or _sealed(old.find(one), new.find(one))
+        for one in old.usable(before)
+    ) or not (old.beyond(before) <= new.beyond(after))
+
+
+def _sealed(old: Found, new: Found) -> bool:
+    return bool((new.access or 0) & _FINAL and not (old.access or 0) & _FINAL)
 
 
 def unimplemented(one: ClassFile, old: Hierarchy, new: Hierarchy) -> Iterator[tuple[str, str]]:

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
-from pulsar_arm.catalog import folder, load_catalog
+from pulsar_arm.catalog import folder, layered
+from pulsar_arm.errors import UsageError
 from pulsar_arm.fitness import PAGE_SIZES
+from pulsar_arm.formats.reference import read_reference
+from pulsar_arm.host.files import whole_file
 from pulsar_arm.host.maven import Repository
 from pulsar_arm.host.progress import Progress, Silent, Terminal
+from pulsar_arm.host.registry import Access
 from pulsar_arm.patches import load_patches
 from pulsar_arm.pipeline import Pipeline
 from pulsar_arm.platforms import AARCH64, Platform
@@ -45,6 +49,7 @@ class Options:
     offline: bool
     maven_url: str | None
     cache: Path
+    access: Access = field(default_factory=Access)
 
     def progress(self) -> Progress:
         """What tells the narrative."""
@@ -54,17 +59,18 @@ class Options:
         """The Maven repository that was asked for."""
         return Repository(self.cache, url=self.maven_url, offline=self.offline, progress=progress)
 
-    def pipeline(self, target: Platform = AARCH64) -> Pipeline:
-        """The program, with its data loaded and validated."""
+    def pipeline(self, target: Platform = AARCH64, own: Path | None = None) -> Pipeline:
+        """The program, with its data loaded and validated; `own` is the folder of --catalog."""
         progress = self.progress()
         return Pipeline(
             self.repository(progress),
-            load_catalog(),
+            layered(own),
             load_patches(folder("patches")),
             target,
             self.cache,
             progress,
             offline=self.offline,
+            access=self.access,
         )
 
 
@@ -72,6 +78,24 @@ def default_cache() -> Path:
     """Where things are kept when the user names no place (XDG base directory specification)."""
     base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
     return Path(base) / "pulsar-arm"
+
+
+def read_mirrors(
+    _context: click.Context, _parameter: click.Parameter, pairs: tuple[str, ...]
+) -> dict[str, str]:
+    """The mirrors by the registry they stand for; a wrong one is a usage error."""
+    mirrors = {}
+    for pair in pairs:
+        registry, _equals, mirror = pair.partition("=")
+        try:
+            read_reference(f"{registry}/x")
+            read_reference(f"{mirror}/x")
+        except UsageError:
+            mirror = ""
+        if not (registry and mirror):
+            raise click.BadParameter(f"{pair} is no HOST=HOST[/PREFIX], such as ghcr.io=ghcr.example.")
+        mirrors[registry] = mirror.rstrip("/")
+    return mirrors
 
 
 def example(text: str) -> str:
@@ -97,3 +121,24 @@ def format_option(command: str, *names: str) -> Callable[[_Command], _Command]:
     choice = click.Choice(names)
     envvar = f"PULSAR_ARM_{command}_FORMAT"
     return click.option("--format", "form", type=choice, envvar=envvar, default=names[0], show_default=True)
+
+
+def write_out(text: str, out: Path | None, *, force: bool) -> None:
+    """Write a report whole to `out`, or to stdout without one."""
+    if out is None:
+        click.echo(text, nl=False)
+        return
+    with whole_file(out, force=force) as place:
+        place.write_text(text, encoding="utf-8")
+
+
+def catalog_option(command: str) -> Callable[[_Command], _Command]:
+    """The option --catalog; a name of ours would hide the module of that name."""
+    return click.option(
+        "--catalog",
+        "own",
+        metavar="DIR",
+        envvar=f"PULSAR_ARM_{command}_CATALOG",
+        type=click.Path(path_type=Path, exists=True, file_okay=False),
+        help="Your own overrides; a file there takes the place of the shipped one of its name.",
+    )

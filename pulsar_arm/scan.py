@@ -122,7 +122,7 @@ def scan(
     """
     with ThreadPoolExecutor(1) as hashing, progress.task(f"Scanning {source.name}", source.size()) as advance:
         digest = hashing.submit(source.sha256)
-        findings = walk(source.members(advance), target.name)
+        findings = walk(source.members(advance), target.name, again=source.members)
         distribution = recognise(findings.paths, source, digest.result())
     return judge(findings, distribution, catalog, target, runtime)
 

@@ -19,6 +19,9 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise CatalogError(f"{path.name} cannot be read: {error}.") from error
 
 
+_PATTERN = re.compile(r"(?:[\w.+*?~-]|\[!?(?:\w-\w|\w)+\])+")
+
+
 class Table:
     """One TOML table being read: every key is asked for once, and none may be left over."""
 
@@ -57,10 +60,24 @@ class Table:
 
     def texts(self, key: str, default: tuple[str, ...] | None = None) -> tuple[str, ...]:
         """A list of strings; required unless a default is given."""
-        value = self._rows.pop(key, default)
+        if default is not None and key not in self._rows:
+            return default
+        value = self._rows.pop(key, None)
         if not isinstance(value, list | tuple) or not value or not all(isinstance(one, str) for one in value):
             raise CatalogError(f"{self._where}: {key} must be a list of texts that is not empty.")
         return tuple(value)
+
+    def patterns(self, key: str, default: tuple[str, ...] | None = None) -> tuple[str, ...]:
+        """A list of shell patterns of versions; a bracket is a set of characters, no range as in Maven."""
+        values = self.texts(key, default)
+        for value in values:
+            sets = re.findall(r"(\w)-(\w)", " ".join(re.findall(r"\[(.*?)\]", value)))
+            if not _PATTERN.fullmatch(value) or any(first > last for first, last in sets):
+                raise CatalogError(
+                    f"{self._where}: {key} has {value!r}, which no version can fit: "
+                    "write a version, or a shell pattern such as 2.[0-3].*."
+                )
+        return values
 
     def tables(self, key: str) -> list[Table]:
         """The tables of `[[key]]`, none if absent."""

@@ -13,7 +13,8 @@ import pytest
 from builders_base import certificate, deb, system
 from builders_oci import file, image_of, members_of, tar_of
 
-from pulsar_arm.base import Base, debian_base, image_base
+from pulsar_arm.base import debian_base, image_base
+from pulsar_arm.base_store import Base
 from pulsar_arm.debian_definition import Definition, read_definition
 from pulsar_arm.debian_root import make_root
 from pulsar_arm.errors import BuildError, CatalogError, HostError, InputError, UsageError
@@ -157,7 +158,7 @@ def test_java_is_reached_through_alternatives(tmp_path: Path, definition: Defini
 def test_java_forgets_addresses_soon(tmp_path: Path, definition: Definition) -> None:
     root = root_of(system(tmp_path), definition, tmp_path)
     security = content_of(root["etc/java-8-openjdk/security/java.security"])
-    assert security == b"a=b\nnetworkaddress.cache.ttl=1\n"
+    assert security == b"a=b\nnetworkaddress.cache.ttl=1\nnetworkaddress.cache.negative.ttl=1\n"
 
 
 def test_certificates_are_bundled_for_openssl_and_for_java(tmp_path: Path, definition: Definition) -> None:

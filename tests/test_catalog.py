@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pulsar_arm.catalog import Catalog, LoaderNames, Override, folder, load_catalog
+from pulsar_arm.catalog import Catalog, LoaderNames, Override, folder, layered, load_catalog
 from pulsar_arm.errors import CatalogError
 from pulsar_arm.host.maven import Coordinate
 
@@ -98,7 +98,7 @@ def test_the_first_row_that_fits_is_taken(tmp_path: Path) -> None:
     assert first is not None
     assert second is not None
     assert (first.severity, second.severity) == ("fatal", "harmless")
-    replace, tolerate = override.remedy("lib", "2.0"), override.remedy("lib", "2.1")
+    (replace, _also), (tolerate,) = override.remedies_for("lib", "2.0"), override.remedies_for("lib", "2.1")
     assert replace is not None
     assert tolerate is not None
     assert (replace.coordinate, replace.sha256) == ("g:a:2.1", SHA)
@@ -166,3 +166,38 @@ def test_every_wrong_key_is_named_with_its_file_and_table(
 def test_a_data_folder_that_is_missing_is_told() -> None:
     with pytest.raises(CatalogError, match="nonsense is missing here: install pulsar-arm again"):
         folder("nonsense")
+
+
+def test_a_users_file_takes_the_place_of_the_shipped_one(tmp_path: Path) -> None:
+    (tmp_path / "rocksdbjni.toml").write_text(WHOLE)
+    (tmp_path / "deeper").mkdir()
+    (tmp_path / "deeper" / "mine.toml").write_text(WHOLE)
+    shipped, both = load_catalog(), layered(tmp_path)
+    assert set(both) == {*shipped, "mine"}
+    assert both["rocksdbjni"].summary == "made"
+    assert both["snappy-java"] == shipped["snappy-java"]
+    assert layered(None) == shipped
+
+
+def test_two_overrides_for_one_library_in_a_folder_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "made.toml").write_text(WHOLE)
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old" / "Made.toml").write_text(WHOLE)
+    with pytest.raises(CatalogError, match=r"two overrides for \w+: remove made\.toml or old/Made\.toml"):
+        load_catalog(tmp_path)
+
+
+@pytest.mark.parametrize("pattern", ["[1.0,2.0)", "2.[9-0]", "2.[", "(,1]", "", "1.0 2.0", ">=2"])
+def test_a_version_range_that_is_none_is_refused(tmp_path: Path, pattern: str) -> None:
+    with pytest.raises(
+        CatalogError, match=r"made\.toml, \[\[remedy\]\] 1: versions has .*no version can fit"
+    ):
+        load(tmp_path, WHOLE.replace('versions = ["2.0"]', f'versions = ["{pattern}"]'))
+
+
+@pytest.mark.parametrize(
+    "pattern", ["2.[0-3].*", "1.1.10.7", "0.4.4-hotfix1-allinone", "4.?.[!1]*", "1.0+build"]
+)
+def test_shell_patterns_of_versions_are_taken(tmp_path: Path, pattern: str) -> None:
+    text = WHOLE.replace('versions = ["2.0"]', f'versions = ["{pattern}"]')
+    assert load(tmp_path, text).remedies[0].versions == (pattern,)

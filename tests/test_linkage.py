@@ -30,7 +30,9 @@ def library(*classes: Class, so: bytes | None = None, machine: int | None = None
     return class_jar(*classes, files={SO: so or FITTING[SO]})
 
 
-def judged(old: bytes, new: bytes, *beside: bytes, asks: Sequence[str] = (SO,), jre: int = 8) -> LinkReport:
+def judged(
+    old: bytes, new: bytes, *beside: bytes, asks: Sequence[str] = (SO,), jre: int | None = 8
+) -> LinkReport:
     jars = [(f"lib/{number}.jar", jar) for number, jar in enumerate(beside)]
     return link(
         lambda: jars, [("lib/old.jar", old)], [("new.jar", new)], asks=asks, machine="aarch64", jre=jre
@@ -214,6 +216,40 @@ def test_a_classifier_jar_serves_the_classes_beside_it() -> None:
     report = link(lambda: beside, [], [("native.jar", added)], asks=[SO], machine="aarch64", jre=8)
     assert report.rejected == ("other:()I",)
     assert report.missing == ()
+
+
+def test_a_shaded_copy_of_the_classes_has_a_library_of_its_own() -> None:
+    so = jni_library(["JNI_OnLoad"], [("wait", "()I")], ["net/Native"])
+    x86 = jni_library(["JNI_OnLoad"], [("wait", "()I")], ["net/Native"], machine=X86_64)
+    classes = class_jar(Class("net/Native", declares={"wait()I": NATIVE}), files={"native/x86.so": x86})
+    shaded = class_jar(Class("shaded/net/Native", declares={"wait()I": NATIVE, "old()I": NATIVE}))
+    report = judged(
+        classes,
+        class_jar(Class("net/Native", declares={"wait()I": NATIVE}), files={SO: so, "native/x86.so": x86}),
+        shaded,
+    )
+    assert report.links
+
+
+def test_without_a_known_jre_the_old_jar_tells_what_is_not_too_new() -> None:
+    def newer(old: int, new: int) -> tuple[str, ...]:
+        before, after = library(Class("db/Store", major=old)), library(Class("db/Store", major=new))
+        return judged(before, after, jre=None).too_new
+
+    assert newer(50, 52) == newer(61, 61) == ()
+    assert newer(52, 55) == ("db/Store (class file version 55)",)
+
+
+def test_classes_that_lost_nothing_are_sought_nowhere() -> None:
+    """A damaged entry beside shows it: whoever inflates it fails."""
+    classes = Class("db/Store", declares={"get()V": PUBLIC})
+    user = class_jar(Class("app/User", uses=["db/Store.get:()V"]))
+    packed = user.index(b"User.class") + len("User.class")
+    broken = user[:packed] + b"\xff" * 20 + user[packed + 20 :]
+    more = Class("db/Store", declares={"get()V": PUBLIC, "more()V": PUBLIC})
+    assert judged(library(classes), library(more), broken).links
+    with pytest.raises(InputError, match="damaged"):
+        judged(library(classes), library(Class("db/Store")), broken)
 
 
 def test_a_library_that_the_loader_does_not_ask_for_is_not_there() -> None:

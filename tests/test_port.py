@@ -28,7 +28,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pulsar_arm.errors import HostError, InputError, UsageError
-from pulsar_arm.formats.archive import Member, read_directory, read_tar
+from pulsar_arm.formats.archive import Member, read_directory
+from pulsar_arm.formats.tar import read_tar
 from pulsar_arm.plan import Resolved
 
 TOP = "apache-pulsar-9.9.9"

@@ -15,6 +15,19 @@ def test_the_default_release_is_one_that_is_known_and_pinned() -> None:
     assert {"server", "offloaders", *row.scripts} == set(row.pins)
 
 
+@pytest.mark.parametrize(
+    ("version", "jre"),
+    [("2.5.1", 8), ("2.6.0", 8), ("2.10.1", 11), ("3.3.5", 21), ("3.3.6", 21), ("4.0.4", 21), ("4.0.8", 21)],
+)
+def test_a_pinned_release_has_its_server_and_every_script_of_its_generation_pinned(
+    version: str, jre: int
+) -> None:
+    row = release(version)
+    assert row.jre == jre
+    assert {"server", *row.scripts} == set(row.pins) - {"offloaders"}
+    assert all(re.fullmatch("[0-9a-f]{64}", pin) for pin in row.pins.values())
+
+
 def test_a_generation_covers_its_releases() -> None:
     row = release("2.7.5")
     assert (row.jre, row.environment) == (8, release("2.6.0").environment)
@@ -32,6 +45,5 @@ def test_a_release_of_no_generation_is_refused_with_the_known_ones(version: str,
         release(version)
 
 
-def test_pins_are_hashes_and_none_is_no_error() -> None:
+def test_a_release_without_pins_is_no_error() -> None:
     assert pins("1.0.0") == {}
-    assert all(re.fullmatch("[0-9a-f]{64}", pin) for pin in pins("2.6.0").values())

@@ -11,9 +11,9 @@ from pulsar_arm import report
 from pulsar_arm.catalog import SEVERITIES
 from pulsar_arm.errors import UsageError
 from pulsar_arm.fitness import named_runtime, with_pages
-from pulsar_arm.host.files import whole_file
 from pulsar_arm.options import (
     Options,
+    catalog_option,
     example,
     force_option,
     format_option,
@@ -21,6 +21,7 @@ from pulsar_arm.options import (
     out_option,
     page_size_option,
     pass_options,
+    write_out,
 )
 from pulsar_arm.plan import Plan
 from pulsar_arm.platforms import AARCH64, PLATFORMS, platform
@@ -61,6 +62,7 @@ from pulsar_arm.reports.table import scan_tables
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     help="An earlier JSON report: tell and count only what is new since then.",
 )
+@catalog_option("SCAN")
 @force_option
 @pass_options
 def scan(
@@ -74,6 +76,7 @@ def scan(
     base: str | None,
     page_size: str | None,
     baseline: Path | None,
+    own: Path | None,
     force: bool,
 ) -> int:
     """Tell what of SOURCE would break on aarch64, how badly, and what mends it.
@@ -84,17 +87,14 @@ def scan(
         raise UsageError("--libc and --base both say what the C library is: give one of them.")
     machine = platform(target)
     known = read_baseline(baseline, machine) if baseline else None
-    pipeline = options.pipeline(machine)
+    pipeline = options.pipeline(machine, own)
     runtime = with_pages(pipeline.runtime(base), page_size) if base else named_runtime(libc, page_size)
     plans = [pipeline.scan(pipeline.open(name), runtime) for name in source]
     reports = [without(plan, known) if known else Report(plan) for plan in plans]
-    if out:
-        with whole_file(out, force=force) as place:
-            place.write_text(FORMATS[form](reports), encoding="utf-8")
-    elif form == "table":
+    if form == "table" and not out:
         report.print_out(scan_tables(reports))
     else:
-        click.echo(FORMATS[form](reports), nl=False)
+        write_out(FORMATS[form](reports), out, force=force)
     return max((_answer(one.plan, fail_on) for one in reports), default=0)
 
 

@@ -22,6 +22,7 @@ from pulsar_arm.formats.layer import LayerEntry, content_size, write_layer_blob
 from pulsar_arm.formats.oci import Image, render
 from pulsar_arm.host.progress import Progress
 from pulsar_arm.image import Recipe
+from pulsar_arm.platforms import Platform
 
 
 @dataclass(slots=True)
@@ -40,6 +41,16 @@ class Embedded:
     """The engine that needs nothing but this program."""
 
     name = "embedded"
+
+    def lacks(self, dockerfile: str, target: Platform) -> str:
+        """Nothing, unless a program has to be run."""
+        for stage in read_dockerfile(dockerfile, "Dockerfile").stages if dockerfile else ():
+            for instruction in stage.instructions:
+                if instruction.keyword == "RUN":
+                    return (
+                        f"line {instruction.line}, RUN, needs the image's own programs; use the buildx engine"
+                    )
+        return ""
 
     def build(
         self, recipe: Recipe, blobs: Path, *, fast: bool, progress: Progress, cache: Path | None = None

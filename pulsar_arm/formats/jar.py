@@ -39,6 +39,33 @@ def add_entry(content: bytes, name: str, added: bytes, like: str) -> bytes:
     return _changed(content, {}, {name: (like, added)})
 
 
+def put_entry(content: bytes, name: str, put: bytes) -> bytes:
+    """The zip file `content` with this entry, in the place of the one of its name or else at the end, stored.
+
+    A new one takes time and mode from the first entry that is no folder. InputError when there is none, the
+    zip is damaged, or the jar is signed.
+    """
+    names = entry_names(content)
+    if name in names:
+        return edit_entries(content, {name: lambda _old: put})
+    like = next((one for one in names if not one.endswith("/")), "")
+    return add_entry(content, name, put, like)
+
+
+def is_signed(content: bytes) -> bool:
+    """Whether a jar has a signature, which a change would break; InputError when the zip is damaged."""
+    return any(_SIGNATURE.fullmatch(name) for name in entry_names(content))
+
+
+def entry_names(content: bytes) -> list[str]:
+    """The names in a zip file's directory, in order; InputError when it is damaged."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as old:
+            return old.namelist()
+    except ZIP_DAMAGE as error:
+        raise InputError(f"its zip structure is damaged: {error}") from error
+
+
 def edit_entries(content: bytes, edits: Mapping[str, Callable[[bytes], bytes]]) -> bytes:
     """The zip file `content` with the named entries' contents replaced by what their edit makes of them.
 

@@ -16,7 +16,7 @@ from pulsar_arm.errors import HostError, UsageError
 from pulsar_arm.formats.blob import LayerBlob
 from pulsar_arm.formats.oci import INDEX, MANIFEST, Descriptor, Image, render
 
-_LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
+LAYOUT = b'{"imageLayoutVersion":"1.0.0"}'
 _PIECE = 1 << 20
 
 
@@ -77,7 +77,7 @@ def _parts(image: Image, reference: str) -> dict[str, bytes | LayerBlob]:
     blobs |= {image.digest: image.manifest, image.config_digest: image.config}
     return {_blob_name(key): value for key, value in blobs.items()} | {
         "index.json": render({"schemaVersion": 2, "mediaType": INDEX, "manifests": [manifest.json()]}),
-        "oci-layout": _LAYOUT,
+        "oci-layout": LAYOUT,
     }
 
 

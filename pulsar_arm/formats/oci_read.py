@@ -15,8 +15,8 @@ from pulsar_arm.platforms import Platform
 
 # Docker's names for what the OCI image-spec later took over (its media-types.md, "compatibility matrix").
 _DOCKER = "application/vnd.docker."
-_INDEXES = (INDEX, f"{_DOCKER}distribution.manifest.list.v2+json")
-_MANIFESTS = (MANIFEST, f"{_DOCKER}distribution.manifest.v2+json")
+INDEXES = (INDEX, f"{_DOCKER}distribution.manifest.list.v2+json")
+MANIFESTS = (MANIFEST, f"{_DOCKER}distribution.manifest.v2+json")
 _LAYERS = {
     LAYER_TAR: LAYER_TAR,
     LAYER_GZIP: LAYER_GZIP,
@@ -75,9 +75,9 @@ def _walk(
         named = entry.get("platform")
         if isinstance(named, dict) and _named(named) != platform.oci_platform:
             others.add(_named(named))
-        elif media_type in _INDEXES:
+        elif media_type in INDEXES:
             _walk(store, _json_blob(store, digest), platform, found, others, depth + 1)
-        elif media_type in _MANIFESTS:
+        elif media_type in MANIFESTS:
             manifest = _json_blob(store, digest)
             config = _bytes_blob(store, _digest(store, manifest.get("config")))
             settings = _parse(store, "the config", config)

@@ -24,6 +24,7 @@ _COMPLAINT = re.compile(
     r"version `.*' not found|relocation error|=> not found|Error loading shared library|Error relocating"
 )
 _HOPS = 40
+_BINFMT = Path("/proc/sys/fs/binfmt_misc")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +81,34 @@ def find_emulator(platform: Platform) -> Emulator:
         if program := shutil.which(name):
             return Emulator(platform, program)
     raise HostError(f"Nothing here runs {platform.name} programs: as root, run `{_INSTALL}`.")
+
+
+def kernel_runs(platform: Platform, registrations: Path = _BINFMT) -> bool:
+    """Whether this kernel starts `platform`'s programs, inside containers too: natively or by binfmt_misc.
+
+    Only a registration whose emulator was opened beforehand (flag F) reaches into containers
+    (Linux, admin-guide/binfmt-misc.rst).
+    """
+    if machine.machine() == platform.name:
+        return True
+    # The beginning of a 64-bit little-endian ELF executable (System V gABI, "ELF Header").
+    header = (
+        b"\x7fELF\2\1\1" + bytes(9) + (2).to_bytes(2, "little") + platform.elf_machine.to_bytes(2, "little")
+    )
+    return any(_takes(file, header) for file in registrations.glob("*"))
+
+
+def _takes(registration: Path, header: bytes) -> bool:
+    try:
+        lines = registration.read_text().splitlines()
+    except (OSError, ValueError):
+        return False
+    told = dict(line.partition(" ")[::2] for line in lines)
+    magic = bytes.fromhex(told.get("magic", ""))
+    mask = bytes.fromhex(told.get("mask", "ff" * len(magic)))
+    masked = [(a & m, b & m) for a, b, m in zip(header, magic, mask, strict=False)]
+    fixed = "F" in told.get("flags:", "")
+    return "enabled" in told and fixed and bool(magic) and all(a == b for a, b in masked)
 
 
 def jvm_folders(root: Path, java_home: str) -> tuple[str, ...]:

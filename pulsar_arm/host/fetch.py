@@ -22,7 +22,12 @@ from pulsar_arm.host.progress import Advance, Progress
 from pulsar_arm.host.web import Client, NotThereError, PassingError, shown
 
 _CHUNK = 256 * 1024
+_WEB_PAGE = re.compile(rb"(?:\xef\xbb\xbf)?\s*<(?:!doctype\s+html|html\b)", re.IGNORECASE)
 _CONTENT_RANGE = re.compile(r"bytes (?:(\d+)-\d+|\*)/(\d+|\*)")
+
+
+class WrongFileError(HostError):
+    """What came is another file than the one that was asked for."""
 
 
 def download(
@@ -60,9 +65,9 @@ def download(
             wrong = "neither a length nor a checksum, so that a cut could not be told from the end"
     if wrong:
         part.unlink()
-        raise HostError(
+        raise WrongFileError(
             f"{shown(url)} came with {wrong}: it was damaged on its way, or is another file; "
-            "run again, or name another repository with --maven-url."
+            f"{client.advice.damage}."
         )
     return keep(part, path, partial.sha256)
 
@@ -173,6 +178,11 @@ class _Transfer:
             self._advance = self._begin(total)
             self._advance(self.partial.size)
         for chunk in Client.body(response):
+            if not self.partial.size and _WEB_PAGE.match(chunk):
+                raise WrongFileError(
+                    f"{shown(response.url)} is a web page where a file was asked for, as a login or a wrong "
+                    "address gives it: check the repository's URL, or name another with --maven-url."
+                )
             self.partial.write(chunk)
             self._advance(len(chunk))
         if total is not None and self.partial.size != total:

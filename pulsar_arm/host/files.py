@@ -46,6 +46,16 @@ def whole_directory(path: Path, *, force: bool = False) -> Iterator[Path]:
                 old.rename(path)
 
 
+def link(source: Path, target: Path) -> None:
+    """Give the file `source` a second name, or a copy where the disk knows no links."""
+    try:
+        target.hardlink_to(source)
+    except OSError as error:
+        if error.errno not in (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP):
+            raise
+        shutil.copyfile(source, target)
+
+
 @contextmanager
 def _beside(path: Path, force: bool) -> Iterator[Path]:
     with told(path):

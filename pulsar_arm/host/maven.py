@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
@@ -12,6 +13,7 @@ from urllib.parse import quote
 from zipfile import ZipFile
 
 from pulsar_arm.errors import HostError, InputError, UsageError
+from pulsar_arm.formats.pom import read_versions
 from pulsar_arm.host.cache import Stored, exclusive, stored, write_whole
 from pulsar_arm.host.fetch import download
 from pulsar_arm.host.progress import Progress
@@ -167,6 +169,59 @@ class Repository:
                 write_whole(index, found[""])
         return found[""].decode().split("\n")
 
+    def heads(self, coordinate: Coordinate, wanted: Callable[[str], bool], size: int) -> dict[str, bytes]:
+        """The first `size` bytes of the entries of a zip whose names are `wanted`, by ranged requests.
+
+        NotPublished when the repository has no such artifact.
+        """
+
+        def read(archive: ZipFile) -> dict[str, bytes]:
+            found = {}
+            for info in archive.infolist():
+                if wanted(info.filename):
+                    with archive.open(info) as entry:
+                        found[info.filename] = entry.read(size)
+            return found
+
+        self._need_network_or_whole(coordinate)
+        return self._ask(coordinate, read)
+
+    def versions(self, group: str, artifact: str) -> tuple[str, ...]:
+        """All published versions, in the order of the repository's own list (maven-metadata.xml).
+
+        The list grows, so the one in the cache is asked only offline. NotPublished for an unknown artifact.
+        """
+        path = Coordinate(group, artifact, "0").path.rsplit("/", 2)[0] + "/maven-metadata.xml"
+        place = self._place / path
+        kept = _kept({"": place}).get("")
+        if not self._offline:
+            url, client = self._network
+            try:
+                kept = client.read(f"{url}/{quote(path)}")
+            except NotThereError as error:
+                raise NotPublished(
+                    f"{group}:{artifact} is not published in {shown(url)}: check its name, "
+                    "or name another repository with --maven-url."
+                ) from error
+            with exclusive(place, self._progress):
+                write_whole(place, kept)
+        if kept is None:
+            raise HostError(
+                f"The versions of {group}:{artifact} are not in the cache {self._place.parent}: "
+                "run once without --offline."
+            )
+        return read_versions(kept, f"maven-metadata.xml of {group}:{artifact}")
+
+    def is_published(self, fetched: Fetched) -> bool:
+        """Whether the repository still has that very file, by the sha1 beside it; True if it tells none."""
+        base, client = self._network
+        url = f"{base}/{quote(fetched.coordinate.path)}"
+        told = _published_sha1(client, url)
+        if told is None:
+            return client.exists(url)
+        with fetched.path.open("rb") as file:
+            return hashlib.file_digest(file, "sha1").hexdigest() == told
+
     def has(self, coordinate: Coordinate) -> bool:
         """Whether the artifact is in the cache or, unless offline, in the repository."""
         if stored(self._place / coordinate.path):
@@ -190,11 +245,7 @@ class Repository:
     def _download(self, coordinate: Coordinate, path: Path, pinned: str | None) -> Stored:
         base, client = self._network
         url = f"{base}/{quote(coordinate.path)}"
-        try:
-            told = _SHA1.search(client.read(f"{url}.sha1").decode("ascii", "replace"))
-        except NotThereError:
-            told = None
-        sha1 = told[0].lower() if told else None
+        sha1 = _published_sha1(client, url)
         try:
             kept = download(
                 client,
@@ -242,6 +293,15 @@ class Repository:
                 f"Of {coordinate} there is {there} in the cache {self._place.parent}: "
                 "run once without --offline, or run `pulsar-arm fetch` where there is a network."
             )
+
+
+def _published_sha1(client: Client, url: str) -> str | None:
+    """The digest that stands beside an artifact, where one does."""
+    try:
+        told = _SHA1.search(client.read(f"{url}.sha1").decode("ascii", "replace"))
+    except NotThereError:
+        return None
+    return told[0].lower() if told else None
 
 
 def _kept(places: dict[str, Path]) -> dict[str, bytes]:

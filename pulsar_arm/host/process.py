@@ -6,13 +6,17 @@ import logging
 import os
 import shlex
 import subprocess
-from collections.abc import Collection, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from pulsar_arm.errors import HostError
 
 _log = logging.getLogger("pulsar_arm")
+_LAST = 40
+_PATIENCE = 15
+"""Lines and seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +58,7 @@ def run(
     except FileNotFoundError as error:
         if cwd and not cwd.exists():
             raise HostError(f"{argv[0]} cannot be run in {cwd}: there is no such folder.") from error
-        raise HostError(f"{argv[0]} is not installed: install it and run again.") from error
+        raise _missing(argv) from error
     except subprocess.TimeoutExpired as error:
         raise HostError(f"{argv[0]} did not end within {timeout:g} seconds: {shlex.join(argv)}.") from error
     except OSError as error:
@@ -65,3 +69,50 @@ def run(
         command = shlex.join(argv)
         raise HostError(f"{argv[0]} ended with status {done.returncode}: {last} (command: {command}).")
     return Finished(done.returncode, done.stdout, done.stderr)
+
+
+def follow(
+    argv: Sequence[str], tell: Callable[[str], None], *, env: Mapping[str, str] | None = None
+) -> tuple[int, tuple[str, ...]]:
+    """Run `argv`, giving `tell` each line it prints as it comes; gives the exit status and the last lines.
+
+    Standard output and error are one stream. However the block is left, by Ctrl-C too, the program has
+    ended: it is asked to, so that it can clean up, and killed when it does not. HostError when it is missing.
+    """
+    _log.debug("+ %s", shlex.join(argv))
+    last: deque[str] = deque(maxlen=_LAST)
+    with _started(argv, env) as process:
+        try:
+            assert process.stdout is not None  # noqa: S101 - a pipe was asked for
+            for line in process.stdout:
+                last.append(line.rstrip())
+                tell(last[-1])
+            return process.wait(), tuple(last)
+        finally:
+            if process.poll() is None:
+                process.terminate()
+                try:
+                    process.wait(_PATIENCE)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+
+
+def _started(argv: Sequence[str], env: Mapping[str, str] | None) -> subprocess.Popen[str]:
+    try:
+        return subprocess.Popen(
+            list(argv),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, **(env or {})},
+            text=True,
+            errors="replace",
+        )
+    except FileNotFoundError as error:
+        raise _missing(argv) from error
+    except OSError as error:
+        raise HostError(f"{argv[0]} cannot be run: {error.strerror}.") from error
+
+
+def _missing(argv: Sequence[str]) -> HostError:
+    return HostError(f"{argv[0]} is not installed: install it and run again.")

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import ssl
 import threading
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 from urllib.parse import urlsplit, urlunsplit
@@ -13,7 +12,7 @@ from urllib.parse import urlsplit, urlunsplit
 import requests
 import urllib3
 from requests.adapters import HTTPAdapter
-from requests.auth import HTTPBasicAuth
+from requests.auth import AuthBase, HTTPBasicAuth
 
 from pulsar_arm import __version__
 from pulsar_arm.errors import HostError
@@ -38,6 +37,16 @@ class Patience:
     """Longest silence of a server that has been reached."""
 
 
+@dataclass(frozen=True, slots=True)
+class Advice:
+    """What the user can do about a failure: the words that end its sentence."""
+
+    network: str = "check the network and the proxy, or name another repository with --maven-url"
+    damage: str = "run again, or name another repository with --maven-url"
+    trust: str = "name your network's certificates in REQUESTS_CA_BUNDLE"
+    address: str = "check the repository's URL"
+
+
 class NotThereError(HostError):
     """The server says that there is nothing at this URL (404, 410)."""
 
@@ -48,6 +57,10 @@ class PassingError(Exception):
     def __init__(self, reason: str, wait: float = 0.0) -> None:
         super().__init__(reason)
         self.wait = wait
+
+
+class NoTLSError(PassingError):
+    """What answers does not speak TLS, or not well."""
 
 
 class Client:
@@ -65,6 +78,7 @@ class Client:
         auth: tuple[str, str] | None = None,
         proxy_for: Callable[[str], str | None] | None = None,
         patience: Patience | None = None,
+        advice: Advice | None = None,
     ) -> None:
         """Keep how to speak; nothing is sent yet.
 
@@ -75,6 +89,9 @@ class Client:
         self._auth = auth
         self._proxy_for = proxy_for
         self._patience = patience or Patience()
+        self.advice = advice or Advice()
+        self.stopped = threading.Event()
+        """Set it, and no thread waits for another attempt any more."""
         self._threads = threading.local()
 
     def open(self, url: str, headers: Mapping[str, str] | None = None) -> requests.Response:
@@ -103,8 +120,18 @@ class Client:
             return False
         return True
 
-    def patiently(self, url: str, attempt: Callable[[], _T], position: Callable[[], int] = lambda: 0) -> _T:
-        """Repeat `attempt` while it fails in passing; bringing `position` further starts the count anew."""
+    def patiently(
+        self,
+        url: str,
+        attempt: Callable[[], _T],
+        position: Callable[[], int] = lambda: 0,
+        *,
+        done: str = "read",
+    ) -> _T:
+        """Repeat `attempt` while it fails in passing; bringing `position` further starts the count anew.
+
+        `done` is what a last failure says could not be done to `url`.
+        """
         failures, best = 0, position()
         while True:
             try:
@@ -115,27 +142,63 @@ class Client:
                 failures += 1
                 if failures >= self._patience.attempts:
                     raise HostError(
-                        f"{shown(url)} could not be read: {failure}, {failures} times in a row; "
-                        "check the network and the proxy, or name another repository with --maven-url."
+                        f"{shown(url)} could not be {done}: {failure}, {failures} times in a row; "
+                        f"{self.advice.network}."
                     ) from failure
                 pause = max(failure.wait, self._patience.pause * 2 ** (failures - 1))
                 pause = min(pause, _LONGEST_PAUSE)
                 self._progress.note(f"{shown(url)}: {failure}; trying again in {pause:.0f} s.")
-                time.sleep(pause)
+                if self.stopped.wait(pause):
+                    raise HostError(f"{shown(url)} could not be {done}: {failure}; run again.") from failure
 
     def send(self, method: str, url: str, headers: Mapping[str, str] | None = None) -> requests.Response:
         """One attempt. NotThereError, HostError, or PassingError where another attempt may help."""
-        times = (self._patience.connect, self._patience.read)
-        try:
-            response = self._session().request(
-                method, url, headers=dict(headers or {}), timeout=times, stream=True, allow_redirects=True
-            )
-        except requests.RequestException as error:
-            raise _judge(url, error) from error
+        response = self.ask(method, url, headers)
         if response.status_code in (200, 206, 416):
             return response
         response.close()
         raise _refusal(url, response)
+
+    def ask(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str] | None = None,
+        *,
+        body: Iterable[bytes] | bytes | None = None,
+        auth: AuthBase | None = None,
+        verify: bool | str = True,
+        redirects: bool = True,
+    ) -> requests.Response:
+        """One attempt, and the answer whatever its status; HostError or PassingError when there is none.
+
+        `verify` may name a file with the certificates to trust; False trusts any.
+        """
+        try:
+            return self._session().request(
+                method,
+                url,
+                headers=dict(headers or {}),
+                data=body,
+                auth=auth,
+                verify=verify,
+                timeout=(self._patience.connect, self._patience.read),
+                stream=True,
+                allow_redirects=redirects,
+            )
+        except requests.RequestException as error:
+            raise self._judge(url, error) from error
+
+    def _judge(self, url: str, error: requests.RequestException) -> Exception:
+        """A failure before any status: most pass, a distrusted certificate or a wrong URL does not."""
+        causes = tuple(_causes(error))
+        if any(isinstance(cause, ssl.SSLCertVerificationError) for cause in causes):
+            return HostError(f"{shown(url)} is not trusted: {_reason(error)}; {self.advice.trust}.")
+        if isinstance(error, ValueError | requests.TooManyRedirects):
+            return HostError(f"{shown(url)} cannot be asked for: {_reason(error)}; {self.advice.address}.")
+        if any(isinstance(cause, ssl.SSLError) for cause in causes):
+            return NoTLSError(_reason(error))
+        return PassingError(_reason(error))
 
     @staticmethod
     def body(response: requests.Response) -> Iterator[bytes]:
@@ -194,19 +257,6 @@ def _refusal(url: str, response: requests.Response) -> Exception:
     else:
         advice = "check the repository's URL"
     return HostError(f"{shown(url)} is refused ({words}): {advice}.")
-
-
-def _judge(url: str, error: requests.RequestException) -> Exception:
-    """A failure before any status: most pass, a distrusted certificate or a wrong URL does not."""
-    causes = tuple(_causes(error))
-    if any(isinstance(cause, ssl.SSLCertVerificationError) for cause in causes):
-        return HostError(
-            f"{shown(url)} is not trusted: {_reason(error)}; name your network's certificates "
-            "in REQUESTS_CA_BUNDLE."
-        )
-    if isinstance(error, ValueError | requests.TooManyRedirects):
-        return HostError(f"{shown(url)} cannot be asked for: {_reason(error)}; check the repository's URL.")
-    return PassingError(_reason(error))
 
 
 def _reason(error: BaseException) -> str:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -14,11 +15,21 @@ from pulsar_arm.catalog import SEVERITIES, folder
 from pulsar_arm.printable import printable
 from pulsar_arm.reports.findings import Finding, Report, answer, left_out
 from pulsar_arm.scan import Native
+from pulsar_arm.verify import Verification
 from pulsar_arm.walk import NOT_COVERED
 
 _TEMPLATE = "report.html.j2"
 _USUAL = ("aarch64", "x86_64", "x86", "arm", "ppc64le")
 """The machines of servers have a column each, where anything is there for them; others are named."""
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What stands before the scan of an image, or ported distribution, that was verified."""
+
+    verification: Verification
+    parts: tuple[Mapping[str, Any], ...]
+    """The receipt of each part, as `port` and `build` write them; empty where none was found."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +57,8 @@ class _Matrix:
     scopes: tuple[tuple[str, tuple[_Line, ...]], ...]
 
 
-def render(reports: Sequence[Report]) -> str:
-    """The whole page; equal scans give equal bytes."""
+def render(reports: Sequence[Report], evidence: Evidence | None = None) -> str:
+    """The whole page; equal scans give equal bytes. `evidence` stands before what it led to."""
     environment = Environment(
         loader=FileSystemLoader(folder(_TEMPLATE).parent),
         autoescape=True,
@@ -59,6 +70,7 @@ def render(reports: Sequence[Report]) -> str:
     )
     return environment.get_template(_TEMPLATE).render(
         reports=reports,
+        evidence=evidence,
         version=__version__,
         severities=SEVERITIES,
         not_covered=NOT_COVERED,
