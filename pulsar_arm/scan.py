@@ -152,7 +152,7 @@ def judge(
                 unreadable.append(row)
     order = {severity: rank for rank, severity in enumerate(SEVERITIES)}
     gaps = sorted(
-        _gaps(findings.natives, strip, catalog, lookup),
+        _gaps(findings.natives, strip, distribution.inside, catalog, lookup),
         key=lambda gap: (order[gap.severity], gap.library, gap.scope),
     )
     return Inventory(target, distribution, tuple(natives), tuple(gaps), tuple(checks), tuple(unreadable))
@@ -189,7 +189,9 @@ def _native(found: FoundNative, machine: str, strip: str, lookup: Lookup) -> Nat
     )
 
 
-def _gaps(natives: Sequence[FoundNative], strip: str, catalog: Catalog, lookup: Lookup) -> Iterable[Gap]:
+def _gaps(
+    natives: Sequence[FoundNative], strip: str, inside: str, catalog: Catalog, lookup: Lookup
+) -> Iterable[Gap]:
     target = lookup.target
     libraries = defaultdict[tuple[str, str, str], list[FoundNative]](list)
     there = defaultdict[str, list[FoundNative]](list)
@@ -212,7 +214,7 @@ def _gaps(natives: Sequence[FoundNative], strip: str, catalog: Catalog, lookup: 
             severity, reason = bad.severity, bad.reason
         elif answer.kind:
             known = override or _kin(answer.files, catalog, lookup)
-            severity, reason = _severity(known, library, place, version)
+            severity, reason = _severity(known, library, place.removeprefix(f"{inside}/"), version)
             reason += f" ({answer.why})" if answer.why else ""
         else:
             continue
