@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import posixpath
+import re
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -30,7 +31,9 @@ class Answer:
 
 _REFERENCES = ("x86_64", "aarch64")
 """Machines that every library of a server is built for, unless it is the target that lacks it."""
-_UNMARKED = ("sunos", "solaris", "freebsd", "openbsd", "netbsd", "dragonfly", "aix", "hpux", "android")
+_UNMARKED = re.compile(
+    r"(?<![a-z])(?:sunos|solaris|freebsd|openbsd|netbsd|dragonfly|aix|hpux|android)", re.IGNORECASE
+)
 
 
 class Lookup:
@@ -113,8 +116,7 @@ def for_linux(found: FoundNative) -> bool:
     ):
         return False
     # Solaris and the older BSDs do not mark their ELF files: there, and only there, the folder tells.
-    parts = found.entry.lower().split("/")
-    return not any(part.startswith(_UNMARKED) for part in parts)
+    return not _UNMARKED.search(found.entry)
 
 
 def file_name(found: FoundNative) -> str:

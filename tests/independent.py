@@ -121,7 +121,7 @@ def check(root: Path) -> Iterator[str]:
         told = readelf(path)
         machine = (re.findall(r"Machine: +(.*)", told) or ["?"])[0]
         system = (re.findall(r"OS/ABI: +(.*)", told) or ["?"])[0]
-        android = re.search(r"\(NEEDED\).*\[(libc|liblog|libandroid)\.so\]", told)
+        android = re.search(r"\(NEEDED\).*\[lib(log|android)\.so\]|Name: LIBC ", told)
         unmarked = system.endswith(("System V", "GNU", "Linux"))
         if OTHERS.search(location.rpartition("!/")[2]) or android or not unmarked:
             continue

@@ -69,7 +69,7 @@ def test_versions_that_are_no_numbers_are_left_out() -> None:
         (("libc.so.6",), "glibc"),
         (("ld-linux-aarch64.so.1",), "glibc"),
         (("libc.musl-aarch64.so.1",), "musl"),
-        (("libc.so",), "bionic"),
+        (("libc.so",), "musl"),
         (("liblog.so", "libm.so"), "bionic"),
         (("libm.so.6",), ""),
         ((), ""),
@@ -77,6 +77,10 @@ def test_versions_that_are_no_numbers_are_left_out() -> None:
 )
 def test_the_c_library_is_told_by_what_is_needed(needed: tuple[str, ...], libc: str) -> None:
     assert read_elf(elf_bytes(needed=needed, versions={})).libc == libc
+
+
+def test_androids_c_library_is_told_by_its_version() -> None:
+    assert read_elf(elf_bytes(needed=("libc.so",), versions={"libc.so": ["LIBC"]})).libc == "bionic"
 
 
 def test_a_glibc_symbol_version_makes_it_glibc_whatever_is_needed() -> None:

@@ -16,6 +16,7 @@ from real import RELEASE
 from pulsar_arm.host.maven import Coordinate, Repository
 from pulsar_arm.host.progress import Silent
 from pulsar_arm.options import default_cache
+from pulsar_arm.requirements import read_requirements
 
 FOLDER = Path(__file__).parent / "goldens"
 FIRST = f"pulsar-server-distribution-{RELEASE}-bin.tar.gz.txt"
@@ -31,8 +32,11 @@ def fetched(golden: str) -> Path:
     assert match, golden
     artifact, version, binary, suffix = match.groups()
     words = ["org.apache.pulsar", artifact, version, *([suffix, "bin"] if binary else [])]
-    cache = Path(os.environ.get("PULSAR_ARM_CACHE") or default_cache())
-    return Repository(cache, progress=Silent()).fetch(Coordinate.parse(":".join(words))).path
+    return repository().fetch(Coordinate.parse(":".join(words))).path
+
+
+def repository() -> Repository:
+    return Repository(Path(os.environ.get("PULSAR_ARM_CACHE") or default_cache()), progress=Silent())
 
 
 def told(golden: str) -> tuple[set[str], set[str]]:
@@ -87,6 +91,19 @@ def scanned(source: str | Path) -> dict[str, Any]:
     assert done.returncode in (0, 1), done.stderr
     report: dict[str, Any] = json.loads(done.stdout)
     return report
+
+
+CHECKS = (FOLDER / "checks.txt").read_text(encoding="utf-8").splitlines()
+
+
+@pytest.mark.goldens
+@pytest.mark.parametrize("line", CHECKS)
+def test_javap_says_the_same_of_a_platform_check(line: str) -> None:
+    coordinate, entry, machines, vendor = line.split(" | ")
+    (content,) = repository().read_entries(Coordinate.parse(coordinate), [entry]).values()
+    found = read_requirements(content)
+    assert found is not None
+    assert (",".join(found.accepts), ",".join(found.vendors) or "-") == (machines, vendor)
 
 
 @pytest.mark.real

@@ -143,6 +143,7 @@ def test_a_library_for_no_linux_has_no_gap(tmp_path: Path, catalog: Catalog) -> 
         "native/SunOS/x.so": elf_bytes(X86_64),
         "native/FreeBSD-x86_64/x.so": elf_bytes(X86_64),
         "lib/android-arm/x.so": elf_bytes(40),
+        "jni/x86_64-OpenBSD/x.so": elf_bytes(X86_64),
     }
     found = of(tmp_path, catalog, {"lib/made-1.0.jar": jar_bytes(others)})
     assert found.gaps == ()

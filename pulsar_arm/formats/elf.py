@@ -102,7 +102,7 @@ def _read(elf: ELFFile, jemalloc: bool) -> Elf:
     return Elf(
         soname=soname,
         needed=tuple(needed),
-        libc=_libc(needed, requires),
+        libc=_libc(needed, requires, wanted),
         requires=tuple(sorted(requires.items())),
         versions=tuple((library, tuple(names)) for library, names in wanted.items()),
         defines=defines,
@@ -157,11 +157,12 @@ def version_order(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in version.split(".") if part)
 
 
-def _libc(needed: list[str], requires: dict[str, str]) -> str:
+def _libc(needed: list[str], requires: dict[str, str], wanted: dict[str, list[str]]) -> str:
     if any(name.startswith(("libc.musl-", "ld-musl")) for name in needed):
         return "musl"
     if "GLIBC" in requires or any(name.startswith(("libc.so.6", "ld-linux")) for name in needed):
         return "glibc"
-    if any(name in ("libc.so", "liblog.so", "libandroid.so") for name in needed):
+    # Android's C library and an unnamed musl are both libc.so; only Android's has versions.
+    if {"liblog.so", "libandroid.so"} & set(needed) or "LIBC" in wanted.get("libc.so", ()):
         return "bionic"
-    return ""
+    return "musl" if "libc.so" in needed else ""
