@@ -38,6 +38,15 @@ class Runtime:
     label: str = ""
     """What reports call it; else its C library."""
 
+    @property
+    def told(self) -> str:
+        """What follows the machine: ` with glibc 2.28 and pages of 64 KiB`; empty for any glibc."""
+        known = self.label or self.version or self.libc != "glibc"
+        words = ([str(self)] if known else []) + (
+            [f"pages of {_kib(self.page_size)}"] if self.page_size else []
+        )
+        return f" with {' and '.join(words)}" if words else ""
+
     def __str__(self) -> str:
         """`glibc 2.28`, or the name of the image that was read."""
         return self.label or f"{self.libc} {self.version}".strip()

@@ -218,7 +218,7 @@ def headline(inventory: Inventory) -> str:
 
 def answer(inventory: Inventory) -> str:
     """The answer without its numbers and its full stop."""
-    target = inventory.target.name
+    target = f"{inventory.target.name}{inventory.runtime.told}"
     if not any(inventory.summary().values()):
         where = " in what could be read" if inventory.unreadable else ""
         return f"{title(inventory)}: nothing found that would break on {target}{where}"

@@ -106,6 +106,8 @@ class Inventory:
     gaps: tuple[Gap, ...]
     checks: tuple[PlatformCheck, ...]
     unreadable: tuple[Unreadable, ...]
+    runtime: Runtime = ANY_GLIBC
+    """The system that was asked about."""
 
     def summary(self) -> dict[Severity, int]:
         """How many gaps and checks there are of each severity."""
@@ -155,7 +157,9 @@ def judge(
         _gaps(findings.natives, strip, distribution.inside, catalog, lookup),
         key=lambda gap: (order[gap.severity], gap.library, gap.scope),
     )
-    return Inventory(target, distribution, tuple(natives), tuple(gaps), tuple(checks), tuple(unreadable))
+    return Inventory(
+        target, distribution, tuple(natives), tuple(gaps), tuple(checks), tuple(unreadable), runtime
+    )
 
 
 def _native(found: FoundNative, machine: str, strip: str, lookup: Lookup) -> Native:

@@ -107,6 +107,20 @@ def test_a_libc_that_is_not_known_is_told(word: str) -> None:
         assert named_runtime(word) == ANY_GLIBC
 
 
+@pytest.mark.parametrize(
+    ("runtime", "words"),
+    [
+        (ANY_GLIBC, ""),
+        (OLD, " with glibc 2.28"),
+        (WIDE, " with pages of 64 KiB"),
+        (named_runtime("musl", "16k"), " with musl and pages of 16 KiB"),
+        (IMAGE, " with made.tar"),
+    ],
+)
+def test_what_was_asked_about_is_told_behind_the_machine(runtime: Runtime, words: str) -> None:
+    assert runtime.told == words
+
+
 def test_musl_answers_to_the_names_of_its_parts() -> None:
     image = Runtime("musl", libraries={"libc.musl-aarch64.so.1": frozenset()}, label="alpine")
     needs = ("libc.musl-aarch64.so.1", "libm.so", "libpthread.so.0")

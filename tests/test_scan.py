@@ -177,6 +177,7 @@ def test_what_is_there_and_would_not_load_is_unfit_as_badly_as_if_it_were_missin
     one = gap(found)
     assert (one.kind, one.severity, one.present) == ("unfit", "fatal", ("aarch64",))
     assert one.reason.endswith("(librocksdbjni-linux-aarch64.so needs GLIBC_2.34, which glibc 2.28 lacks)")
+    assert found.runtime == named_runtime("glibc-2.28")
     assert found.libraries[0].misfit == "needs GLIBC_2.34, which glibc 2.28 lacks"
 
 
