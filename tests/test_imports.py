@@ -26,6 +26,7 @@ ORDER = (
         "delivery",
         "eject",
         "doctor",
+        "deploy",
         "sbom",
     ),
     ("verify", "where"),
@@ -36,8 +37,8 @@ ORDER = (
     ("tree", "base*", "debian*"),
     ("templates",),
     ("port",),
-    ("proof",),
-    ("resolve", "search"),
+    ("resolve",),
+    ("proof", "search"),
     ("candidate",),
     ("plan", "linkage", "callers", "classpath", "hierarchy", "recheck"),
     (
