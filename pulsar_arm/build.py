@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pulsar_arm import parts, report
-from pulsar_arm.base_runtime import image_runtime
 from pulsar_arm.base_store import Base
 from pulsar_arm.candidate import Ground
 from pulsar_arm.catalog import Catalog
 from pulsar_arm.distribution import Source, open_source
 from pulsar_arm.engines import Engine
 from pulsar_arm.errors import UnresolvedGapError, UsageError
+from pulsar_arm.fitness import named_runtime
 from pulsar_arm.formats.oci import Image, digest
 from pulsar_arm.host.maven import Repository
 from pulsar_arm.host.progress import Progress
@@ -119,7 +119,7 @@ class Build:
         return tuple(made[name] for name in self._order.images)
 
     def _port(self, source: Source, plan: Plan, out: str) -> Ported:
-        ground = Ground(self._target, image_runtime(self._base.image, self._base.name), self._release.jre)
+        ground = Ground(self._target, named_runtime(self._base.libc), self._release.jre)
         bring = fetching(self._repository)
         plan = prove(plan, source, self._catalog, ground, bring, self._progress)
         require_resolved(plan, source)
