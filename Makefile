@@ -14,11 +14,7 @@ READY     := $(VENV)/.ready
 PYTEST    := $(BIN)/python -m pytest
 SYSTEM    := mmdebstrap qemu-user-static
 
-<<<<<<< HEAD
-.PHONY: help image ci-local test e2e goldens lint bench dist clean system
-=======
-.PHONY: help image ci-local test e2e lint bench port-all dist clean system
->>>>>>> main
+.PHONY: help image ci-local test e2e goldens lint bench port-all dist clean system
 
 help: ## List the commands
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
