@@ -14,6 +14,7 @@ ORDER = (
     ("__main__",),
     ("cli",),
     ("commands",),
+    ("ordering",),
     ("options",),
     (
         "pipeline",
@@ -23,6 +24,7 @@ ORDER = (
         "overridefile",
         "build",
         "delivery",
+        "eject",
         "doctor",
         "sbom",
     ),
