@@ -71,6 +71,8 @@ class LayerBlob(Blob):
 
     diff_id: str
     """`sha256:` and 64 digits, of the tar without compression."""
+    written: int = field(default=0, compare=False)
+    """Bytes of that tar, as told by what wrote it; 0 when that is not known."""
 
     def open_tar(self) -> io.BufferedIOBase:
         """The tar without its compression, seekable where it has none; `DAMAGED` tells what it may raise."""
@@ -80,22 +82,10 @@ class LayerBlob(Blob):
             return cast(io.BufferedIOBase, gzip_ng.GzipNGFile(fileobj=self.open(), mode="rb"))  # type: ignore[no-untyped-call]
         return io.BufferedReader(_Unpacked(self.open()), 1 << 17)
 
-
     def tar_size(self) -> int:
-        """Bytes of the tar without compression.
-
-        Of gzip its own trailer tells (ISIZE, RFC 1952, 2.3.1); what that cannot tell, more than one member or
-        4 GiB, is counted by reading, as is zstd.
-        """
-        if self.media_type == LAYER_TAR:
-            return self.size
-        if self.media_type == LAYER_GZIP:
-            with self.open() as stored:
-                stored.seek(self.size - 4)
-                told = int.from_bytes(stored.read(4), "little")
-            # Stored blocks cost five bytes in 64 KiB: a single member is hardly larger than its content.
-            if told + (told >> 10) + 1024 >= self.size:
-                return told
+        """Bytes of the tar without compression; where its writer did not tell, it is read for them."""
+        if self.written:
+            return self.written
         with self.open_tar() as tar:
             return sum(len(piece) for piece in iter(lambda: tar.read(1 << 20), b""))
 

@@ -11,8 +11,8 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from pulsar_arm import report
+from pulsar_arm.formats.layer import LayerEntry
 from pulsar_arm.formats.oci import Image
-from pulsar_arm.tree import Layer
 
 _MIB = 1 << 20
 
@@ -41,15 +41,15 @@ class LayerRow:
     """Bytes of the tar."""
 
 
-def part(layer: Layer) -> Part:
+def part(name: str, entries: Sequence[LayerEntry]) -> Part:
     """What is told of a layer: how many files, and under which folder all of them lie."""
-    paths = [entry.path for entry in layer.entries if entry.kind != "dir"]
+    paths = [entry.path for entry in entries if entry.kind != "dir"]
     folder = posixpath.commonpath([posixpath.dirname(path) for path in paths]) if paths else ""
-    return Part(layer.name, f"{len(paths)} files in /{folder}")
+    return Part(name, f"{len(paths)} file{'' if len(paths) == 1 else 's'} in /{folder}")
 
 
 def layer_rows(image: Image, base: str, parts: Sequence[Part]) -> tuple[LayerRow, ...]:
-    """The layers of `image`, the lowest first: those of the base called `base`, then one for each of `parts`."""
+    """The layers of `image`, the lowest first: those of the base called `base`, then one for each part."""
     below = len(image.layers) - len(parts)
     told = [Part("base", base if below == 1 else f"{base}, {n} of {below}") for n in range(1, below + 1)]
     return tuple(
@@ -58,11 +58,11 @@ def layer_rows(image: Image, base: str, parts: Sequence[Part]) -> tuple[LayerRow
     )
 
 
-def layers_json(image: Image, rows: Sequence[LayerRow]) -> dict[str, Any]:
+def layers_json(digest: str, rows: Sequence[LayerRow]) -> dict[str, Any]:
     """`IMAGE.layers.json`: a row per layer, and the sums."""
     return {
         "schema_version": 1,
-        "image": image.digest,
+        "image": digest,
         "layers": [asdict(row) for row in rows],
         "compressed": sum(row.compressed for row in rows),
         "uncompressed": sum(row.uncompressed for row in rows),
