@@ -12,13 +12,13 @@ from pathlib import Path
 
 from pulsar_arm import parts, report
 from pulsar_arm.authorities import authority_layer
-from pulsar_arm.base_runtime import image_runtime
 from pulsar_arm.base_store import Base
 from pulsar_arm.candidate import Ground
 from pulsar_arm.catalog import Catalog
 from pulsar_arm.distribution import Source, open_source
 from pulsar_arm.engines import Engine
 from pulsar_arm.errors import UnresolvedGapError, UsageError
+from pulsar_arm.fitness import named_runtime
 from pulsar_arm.formats.oci import Image, digest
 from pulsar_arm.host.maven import Repository
 from pulsar_arm.host.progress import Progress
@@ -147,7 +147,7 @@ class Build:
             yield self._prepared("pulsar-all", "pulsar", built.get("pulsar"), self._addition_layers())
 
     def _port(self, source: Source, plan: Plan, out: str) -> Ported:
-        ground = Ground(self.target, image_runtime(self.base.image, self.base.name), self.release.jre)
+        ground = Ground(self.target, named_runtime(self.base.libc), self.release.jre)
         bring = fetching(self.repository)
         plan = prove(plan, source, self.catalog, ground, bring, self.progress)
         require_resolved(plan, source)

@@ -83,6 +83,12 @@ def test_a_glibc_symbol_version_makes_it_glibc_whatever_is_needed() -> None:
     assert read_elf(elf_bytes(needed=("libm.so.6",), versions={"libm.so.6": ["GLIBC_2.29"]})).libc == "glibc"
 
 
+def test_a_library_for_musl_may_want_a_version_that_only_looks_like_glibc() -> None:
+    needed = ("libgcc_s.so.1", "libc.musl-aarch64.so.1")
+    made = elf_bytes(needed=needed, versions={"libgcc_s.so.1": ["GCC_4.2.0", "GLIBC_2.0"]})
+    assert read_elf(made).libc == "musl"
+
+
 @pytest.mark.skipif(not shutil.which("readelf"), reason="an independent reader: needs binutils")
 @pytest.mark.parametrize("align", [0x1000, 0x10000])
 def test_readelf_says_the_same(tmp_path: Path, align: int) -> None:

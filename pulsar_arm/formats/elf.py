@@ -155,10 +155,11 @@ def version_order(version: str) -> tuple[int, ...]:
 
 
 def _libc(needed: list[str], requires: dict[str, str]) -> str:
-    if "GLIBC" in requires or any(name.startswith(("libc.so.6", "ld-linux")) for name in needed):
-        return "glibc"
+    # First, because a library for musl may want GLIBC_2.0 all the same: a version that libgcc_s defines.
     if any(name.startswith(("libc.musl-", "ld-musl")) for name in needed):
         return "musl"
+    if "GLIBC" in requires or any(name.startswith(("libc.so.6", "ld-linux")) for name in needed):
+        return "glibc"
     if any(name in ("libc.so", "liblog.so", "libandroid.so") for name in needed):
         return "bionic"
     return ""
