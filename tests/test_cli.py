@@ -185,6 +185,8 @@ def test_building_from_what_is_not_pulsar_is_refused(tmp_path: Path) -> None:
         (("--images", ","), "--images"),
         (("--user", "somebody"), "--user somebody"),
         (("--tag", "registry/:x"), "--tag"),
+        (("--platform", "linux/arm64,linux/vax"), "linux/vax"),
+        (("--platform", ","), "--platform names none"),
     ],
 )
 def test_a_build_that_cannot_be_is_refused_before_any_work(
@@ -192,6 +194,24 @@ def test_a_build_that_cannot_be_is_refused_before_any_work(
 ) -> None:
     source = pulsar_tarball(tmp_path / "apache-pulsar-2.6.0-bin.tar.gz", version="2.6.0")
     refused(2, "build", "--from", source, "--output", tmp_path / "images", *words, says=says)
+
+
+def test_an_engine_that_is_not_here_is_told_before_any_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = pulsar_tarball(tmp_path / "apache-pulsar-2.6.0-bin.tar.gz", version="2.6.0")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    for engine, says in (("buildx", "docker is not installed"), ("podman", "neither buildah nor podman")):
+        words = ("--from", source, "--engine", engine, "--output", tmp_path / "images")
+        refused(7, "build", *words, says=f"The engine {engine} cannot be used: {says}")
+    assert list(tmp_path.iterdir()) == [source]
+
+
+def test_a_folder_in_the_way_of_eject_is_kept(tmp_path: Path) -> None:
+    source = pulsar_tarball(tmp_path / "apache-pulsar-2.6.0-bin.tar.gz", version="2.6.0")
+    (tmp_path / "context").mkdir()
+    refused(2, "eject", tmp_path / "context", "--from", source, says="exists already")
+    assert list((tmp_path / "context").iterdir()) == []
 
 
 def test_ctrl_c_leaves_nothing_behind_and_exits_130(tmp_path: Path) -> None:
