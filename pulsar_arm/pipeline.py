@@ -186,6 +186,10 @@ class Pipeline:
         plans = tuple(replace(self, target=platform).scan(source) for platform in order.platforms)
         for one in plans:
             require_resolved(one, source)
+        if source.path.with_name(f"{source.path.name}.receipt.json").exists():
+            more = sum(len(one.actions) for one in plans)
+            left = f"{more} more changes are made" if more else "nothing is left to change"
+            self.progress.note(f"{source.name} was ported before, as the receipt beside it tells: {left}.")
         return source, plans, release(_server_version(plans[0], source))
 
     def _builds(self, order: Order, row: Release, work: Path) -> tuple[Build, ...]:

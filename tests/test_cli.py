@@ -188,6 +188,8 @@ def test_building_from_what_is_not_pulsar_is_refused(tmp_path: Path) -> None:
         (("--images", ","), "--images"),
         (("--user", "somebody"), "--user somebody"),
         (("--tag", "registry/:x"), "--tag"),
+        (("--platform", "linux/arm64,linux/vax"), "linux/vax"),
+        (("--platform", ","), "--platform names none"),
     ],
 )
 def test_a_build_that_cannot_be_is_refused_before_any_work(
@@ -197,9 +199,10 @@ def test_a_build_that_cannot_be_is_refused_before_any_work(
     refused(2, "build", "--from", source, "--output", tmp_path / "images", *words, says=says)
 
 
+<<<<<<< HEAD
 @contextmanager
 def interruptible(words: list[str], environment: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
-    """A process that hears Ctrl-C, to which the background jobs of a shell are deaf; it is ended in any case."""
+    """A process that hears Ctrl-C, to which a shell makes its background jobs deaf."""
     hearing = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
     with subprocess.Popen(
         words, stderr=subprocess.PIPE, text=True, env=environment, preexec_fn=hearing
@@ -208,6 +211,24 @@ def interruptible(words: list[str], environment: dict[str, str]) -> Iterator[sub
             yield process
         finally:
             process.kill()
+=======
+def test_an_engine_that_is_not_here_is_told_before_any_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = pulsar_tarball(tmp_path / "apache-pulsar-2.6.0-bin.tar.gz", version="2.6.0")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    for engine, says in (("buildx", "docker is not installed"), ("podman", "neither buildah nor podman")):
+        words = ("--from", source, "--engine", engine, "--output", tmp_path / "images")
+        refused(7, "build", *words, says=f"The engine {engine} cannot be used: {says}")
+    assert list(tmp_path.iterdir()) == [source]
+
+
+def test_a_folder_in_the_way_of_eject_is_kept(tmp_path: Path) -> None:
+    source = pulsar_tarball(tmp_path / "apache-pulsar-2.6.0-bin.tar.gz", version="2.6.0")
+    (tmp_path / "context").mkdir()
+    refused(2, "eject", tmp_path / "context", "--from", source, says="exists already")
+    assert list((tmp_path / "context").iterdir()) == []
+>>>>>>> main
 
 
 def test_ctrl_c_leaves_nothing_behind_and_exits_130(tmp_path: Path) -> None:
@@ -217,10 +238,20 @@ def test_ctrl_c_leaves_nothing_behind_and_exits_130(tmp_path: Path) -> None:
     words = [sys.executable, "-m", "pulsar_arm", "port", str(fifo), "-o", str(tmp_path / "out.tar.gz")]
     with interruptible(words, environment) as process:
         writer = os.open(fifo, os.O_WRONLY)  # opens once the reader waits
+<<<<<<< HEAD
         time.sleep(0.2)
         process.send_signal(signal.SIGINT)
         _out, said = process.communicate(timeout=60)
         os.close(writer)
+=======
+        try:
+            time.sleep(0.2)
+            process.send_signal(signal.SIGINT)
+            _out, said = process.communicate(timeout=30)
+        finally:
+            process.kill()  # where SIGINT is ignored, as below `nohup` or `&`, nothing else ends it
+            os.close(writer)
+>>>>>>> main
     assert process.returncode == 130
     assert "Interrupted" in said
     assert list(tmp_path.iterdir()) == [fifo]
