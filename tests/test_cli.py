@@ -9,9 +9,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 
 import click
@@ -199,19 +196,6 @@ def test_a_build_that_cannot_be_is_refused_before_any_work(
     refused(2, "build", "--from", source, "--output", tmp_path / "images", *words, says=says)
 
 
-<<<<<<< HEAD
-@contextmanager
-def interruptible(words: list[str], environment: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
-    """A process that hears Ctrl-C, to which a shell makes its background jobs deaf."""
-    hearing = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
-    with subprocess.Popen(
-        words, stderr=subprocess.PIPE, text=True, env=environment, preexec_fn=hearing
-    ) as process:
-        try:
-            yield process
-        finally:
-            process.kill()
-=======
 def test_an_engine_that_is_not_here_is_told_before_any_work(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -228,7 +212,6 @@ def test_a_folder_in_the_way_of_eject_is_kept(tmp_path: Path) -> None:
     (tmp_path / "context").mkdir()
     refused(2, "eject", tmp_path / "context", "--from", source, says="exists already")
     assert list((tmp_path / "context").iterdir()) == []
->>>>>>> main
 
 
 def test_ctrl_c_leaves_nothing_behind_and_exits_130(tmp_path: Path) -> None:
@@ -236,14 +219,8 @@ def test_ctrl_c_leaves_nothing_behind_and_exits_130(tmp_path: Path) -> None:
     os.mkfifo(fifo)
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
     words = [sys.executable, "-m", "pulsar_arm", "port", str(fifo), "-o", str(tmp_path / "out.tar.gz")]
-    with interruptible(words, environment) as process:
+    with subprocess.Popen(words, stderr=subprocess.PIPE, text=True, env=environment) as process:
         writer = os.open(fifo, os.O_WRONLY)  # opens once the reader waits
-<<<<<<< HEAD
-        time.sleep(0.2)
-        process.send_signal(signal.SIGINT)
-        _out, said = process.communicate(timeout=60)
-        os.close(writer)
-=======
         try:
             time.sleep(0.2)
             process.send_signal(signal.SIGINT)
@@ -251,7 +228,6 @@ def test_ctrl_c_leaves_nothing_behind_and_exits_130(tmp_path: Path) -> None:
         finally:
             process.kill()  # where SIGINT is ignored, as below `nohup` or `&`, nothing else ends it
             os.close(writer)
->>>>>>> main
     assert process.returncode == 130
     assert "Interrupted" in said
     assert list(tmp_path.iterdir()) == [fifo]

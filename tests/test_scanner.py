@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from builders import X86_64, elf_bytes, jar_bytes, pulsar_tarball, rocksdb_jar
 from click.testing import CliRunner
-from test_cli import interruptible, refused, run
+from test_cli import refused, run
 
 from pulsar_arm.cli import COMMANDS, cli
 from pulsar_arm.errors import HostError, InputError
@@ -97,11 +97,18 @@ def test_ctrl_c_ends_every_process_without_a_word_of_theirs(tmp_path: Path) -> N
         os.mkfifo(tmp_path / name)
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
     words = [sys.executable, "-m", "pulsar_arm", "scan", str(tmp_path / "a.tar"), str(tmp_path / "b.tar")]
-    with interruptible(words, environment) as process:
-        writers = [os.open(tmp_path / name, os.O_WRONLY) for name in ("a.tar", "b.tar")]
-        started = time.monotonic()
-        process.send_signal(signal.SIGINT)
-        _out, said = process.communicate(timeout=60)
+    # A shell's background jobs are started deaf to SIGINT, and so would be what they start.
+    hearing = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    with subprocess.Popen(
+        words, stderr=subprocess.PIPE, text=True, env=environment, preexec_fn=hearing
+    ) as process:
+        try:
+            writers = [os.open(tmp_path / name, os.O_WRONLY) for name in ("a.tar", "b.tar")]
+            started = time.monotonic()
+            process.send_signal(signal.SIGINT)
+            _out, said = process.communicate(timeout=60)
+        finally:
+            process.kill()
         for writer in writers:
             os.close(writer)
     assert process.returncode == 130

@@ -121,18 +121,7 @@ def _versions(elf: ELFFile) -> tuple[dict[str, list[str]], dict[str, str], tuple
     return wanted, highest, tuple(defines)
 
 
-<<<<<<< HEAD
-def _libc(needed: list[str], requires: dict[str, str]) -> str:
-    if "GLIBC" in requires or any(name.startswith(("libc.so.6", "ld-linux")) for name in needed):
-        return "glibc"
-=======
-def version_order(version: str) -> tuple[int, ...]:
-    """`2.17` as a key by which versions are compared."""
-    return tuple(int(part) for part in version.split(".") if part)
-
-
 def _libc(needed: list[str], requires: dict[str, str], wanted: dict[str, list[str]]) -> str:
->>>>>>> main
     if any(name.startswith(("libc.musl-", "ld-musl")) for name in needed):
         return "musl"
     if "GLIBC" in requires or any(name.startswith(("libc.so.6", "ld-linux")) for name in needed):
