@@ -43,7 +43,7 @@ from pulsar_arm.sbom import sbom_json
 from pulsar_arm.scan import scan
 from pulsar_arm.tree import HOME
 from pulsar_arm.verify import TIMEOUT, Subject, Verification, verify
-from pulsar_arm.where import open_machine
+from pulsar_arm.where import Where, open_machine
 
 DEFAULT_BASE = "debian"
 
@@ -125,10 +125,13 @@ class Pipeline:
                 publish(one.reference, one.archive, (image.image,))
         return delivered, tuple(ported.plan for ported in build.ported)
 
-    def verify(self, name: str, level: Level, *, timeout: float = TIMEOUT) -> Verification:
+    def verify(
+        self, name: str, level: Level, *, where: Where = "auto", timeout: float = TIMEOUT
+    ) -> Verification:
         """Prove an image, or a distribution on the default base, up to `level`.
 
-        From `probe` on programs of it run; `timeout` is in seconds, for each JVM that is waited for.
+        From `probe` on programs of it run, in the place `where`; `timeout` is in seconds, for each JVM that
+        is waited for.
         """
         emulator = find_emulator(self.target) if level != "static" else None
         with tempfile.TemporaryDirectory(prefix="pulsar-arm-") as place:
@@ -136,7 +139,7 @@ class Pipeline:
             image = is_reference(name) or is_image(name)
             unpacking = self._unpack_image if image else self._unpack_distribution
             subject = unpacking(name, root)
-            with open_machine(subject, level, emulator) as machine:
+            with open_machine(subject, level, where, emulator, self.progress) as machine:
                 return verify(
                     subject, level, self.catalog, self.target, emulator, self.progress, machine, timeout
                 )
@@ -147,7 +150,7 @@ class Pipeline:
             unpack(image, root)
         config = image.settings.get("config") or {}
         user = str(config.get("User") or "0")
-        return Subject(name, root, root / HOME, _environment(image), user, image.settings)
+        return Subject(name, root, root / HOME, _environment(image), user, image)
 
     def _unpack_distribution(self, name: str, root: Path) -> Subject:
         source = self.open(name)

@@ -17,12 +17,10 @@ from pulsar_arm import inside
 from pulsar_arm.checks import Check, Outcome
 from pulsar_arm.host.machine import Machine, run
 from pulsar_arm.inside.probe import PROBES
+from pulsar_arm.patience import QUICK
 from pulsar_arm.plan import BLOCKING
 from pulsar_arm.requirements import REQUIREMENT_CLASSES
 from pulsar_arm.scan import Gap, Inventory
-
-QUICK = "-XX:+UseSerialGC -XX:TieredStopAtLevel=1"
-"""JVM options for a start that is emulated: every JRE from 8 on knows them."""
 
 _SERVER = "lib"
 _SQL = ("lib/presto/lib", "trino/lib")

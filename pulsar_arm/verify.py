@@ -12,19 +12,21 @@ import io
 import os
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from pulsar_arm.boot import boot
 from pulsar_arm.catalog import Catalog
 from pulsar_arm.checks import Check, Level
 from pulsar_arm.distribution import Source
 from pulsar_arm.errors import InputError
 from pulsar_arm.formats.native import HEAD_SIZE, read_head
+from pulsar_arm.formats.oci import Image
 from pulsar_arm.host.emulation import Emulator, LoadResult, jvm_folders, load_library
 from pulsar_arm.host.machine import Machine
 from pulsar_arm.host.progress import Progress
+from pulsar_arm.patience import Patience
 from pulsar_arm.plan import BLOCKING
 from pulsar_arm.platforms import X86_64, Platform
 from pulsar_arm.probe import probe
@@ -63,8 +65,8 @@ class Subject:
     """What its programs see; the folders of JAVA_HOME hold what natives link against."""
     user: str
     """Who they run as: `UID[:GID]`, or a name of the root's passwd."""
-    settings: Mapping[str, Any] | None
-    """The image's config, or None for a distribution that is no image yet."""
+    image: Image | None
+    """None for a distribution that is no image yet."""
 
 
 def verify(
@@ -89,7 +91,27 @@ def verify(
     if machine is not None:
         _announce(machine, emulator, progress)
         checks += probe(machine, subject.home, inventory, timeout)
+    if machine is not None and level == "boot":
+        checks += _boot(subject, checks, machine, emulator, progress, timeout)
     return Verification(subject.name, level, tuple(checks), inventory)
+
+
+def _boot(
+    subject: Subject,
+    checks: Sequence[Check],
+    machine: Machine,
+    emulator: Emulator | None,
+    progress: Progress,
+    timeout: float,
+) -> Iterator[Check]:
+    if failed := [check.subject for check in checks if check.outcome == "failed"]:
+        yield Check(
+            "boot", "server", "skipped", f"not started, since this fails already: {', '.join(failed)}"
+        )
+        return
+    patience = Patience(emulated=not (emulator and emulator.native))
+    progress.note(f"Starting the server {machine.description}.")
+    yield from boot(machine, subject.home, patience, timeout, progress)
 
 
 def _announce(machine: Machine, emulator: Emulator | None, progress: Progress) -> None:
@@ -98,9 +120,9 @@ def _announce(machine: Machine, emulator: Emulator | None, progress: Progress) -
 
 
 def _config(subject: Subject, target: Platform) -> Iterator[Check]:
-    if subject.settings is None:
+    if subject.image is None:
         return
-    settings = subject.settings
+    settings = subject.image.settings
     found = f"{settings.get('os')}/{settings.get('architecture')}"
     yield _check("static", "platform", found == target.oci_platform, f"the config says {found}")
     said = f"runs as user {subject.user}"

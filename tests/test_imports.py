@@ -17,7 +17,7 @@ ORDER = (
     ("options",),
     ("pipeline", "report", "reports", "catalog_report", "build", "delivery", "doctor", "sbom"),
     ("verify", "where"),
-    ("probe",),
+    ("probe", "boot"),
     ("engines",),
     ("image",),
     ("tree", "base*", "debian*"),
@@ -33,7 +33,7 @@ ORDER = (
     ("checks",),
     ("platforms",),
     ("errors", "printable"),
-    ("inside",),
+    ("inside", "patience"),
     ("__init__",),
 )
 OUTSIDE = {"subprocess", "socket", "requests", "urllib3", "docker", "http", "urllib", "remotezip", "jgo"}
