@@ -22,6 +22,7 @@ from pulsar_arm.patience import Patience
 
 _TOPIC = "persistent://public/default/pulsar-arm"
 _MESSAGE = "hello-from-pulsar-arm"
+_WORKER = "http://127.0.0.1:8081"
 _POLL = 0.5
 _PLACE = "/tmp/pulsar-arm"  # noqa: S108 - in the image's own root, not on this machine
 _WRITE = 'mkdir -p "$1" && printf %s "$3" > "$1/$2"'
@@ -119,8 +120,8 @@ class _Boot:
         )
         try:
             self._await(worker, "bin/pulsar sql-worker run", "SERVER STARTED")
-            text = Path(inside.__path__[0], "select.py").read_text(encoding="utf-8")
-            asked = ("python3", "-c", text, "select 1", f"{self.timeout:.0f}")
+            text = Path(inside.__path__[0], "sql.py").read_text(encoding="utf-8")
+            asked = ("python3", "-c", text, "select 1", f"{self.timeout:.0f}", _WORKER)
             answer = run(self.machine, asked, self.timeout)
             if answer.status != 0:
                 last = answer.lines[-1] if answer.lines else "nothing"
@@ -136,14 +137,14 @@ class _Boot:
             ended = running.status()
             lines = running.lines()
             seconds = time.monotonic() - began
-            # The last line may still be written.
-            for line in lines[read:] if ended is not None else lines[read:-1]:
+            for line in lines[read:]:
                 for words in (words for words, sign in _MILESTONES.items() if re.search(sign, line)):
                     if words not in told:
                         self.progress.note(f"{seconds:4.0f} s  {words}")
                     told.add(words)
                 if re.search(pattern, line):
                     return
+            # The last line may still be written: it is read again.
             read = max(read, len(lines) - 1)
             if ended is not None:
                 raise _StepError(f"{name} ended with status {ended} after {seconds:.0f} s", lines)

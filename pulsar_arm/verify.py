@@ -196,8 +196,11 @@ def _load(
 
 
 def _taken(native: Native, result: LoadResult, emulator: Emulator) -> Check:
-    needs = ", ".join(f"{name} ({path})" for name, path in result.resolved) or "no other library"
-    taken = f"{emulator.description} the image's ld.so takes it, with {needs}"
+    places: dict[str, list[str]] = {}
+    for name, path in result.resolved:
+        places.setdefault(str(Path(path).parent), []).append(name)
+    needs = "; ".join(f"{', '.join(names)} of {folder}" for folder, names in places.items())
+    taken = f"{emulator.description} the image's ld.so takes it, with {needs or 'no other library'}"
     return _check(
         "load", native.location, result.accepted, taken if result.accepted else "; ".join(result.words)
     )

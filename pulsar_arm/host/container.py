@@ -32,7 +32,8 @@ _NAME = "pulsar-arm"
 _WAIT = ("tail", "-f", "/dev/null")
 # The first line tells the process, as the container numbers it, which `stop` ends with all of its group.
 _START = 'echo $$; exec "$@"'
-_STOP = 'kill -9 -- "-$1" 2>/dev/null || kill -9 "$1" 2>/dev/null || true'
+# An engine makes what it executes the first of a group. dash takes no `--` here.
+_STOP = 'kill -9 "-$1"'
 
 
 @dataclass(frozen=True, slots=True)
