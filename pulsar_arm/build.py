@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pulsar_arm import parts, report
-from pulsar_arm.base import Base
+from pulsar_arm.base_runtime import image_runtime
+from pulsar_arm.base_store import Base
+from pulsar_arm.candidate import Ground
 from pulsar_arm.catalog import Catalog
 from pulsar_arm.distribution import Source, open_source
 from pulsar_arm.engines import Engine
@@ -20,9 +22,10 @@ from pulsar_arm.host.maven import Repository
 from pulsar_arm.host.progress import Progress
 from pulsar_arm.image import Wish, recipe
 from pulsar_arm.patches import Patch, TextPatch, Unknown, apply, state
-from pulsar_arm.plan import Plan, Unresolved, plan
+from pulsar_arm.plan import Plan, Unresolved, Verdict, plan
 from pulsar_arm.platforms import Platform
 from pulsar_arm.port import Ported, port
+from pulsar_arm.proof import fetching, prove
 from pulsar_arm.releases import Release
 from pulsar_arm.scan import Gap, scan
 from pulsar_arm.tree import Layer, Owner, addition_layer, server_layers
@@ -116,6 +119,9 @@ class Build:
         return tuple(made[name] for name in self._order.images)
 
     def _port(self, source: Source, plan: Plan, out: str) -> Ported:
+        ground = Ground(self._target, image_runtime(self._base.image, self._base.name), self._release.jre)
+        bring = fetching(self._repository)
+        plan = prove(plan, source, self._catalog, ground, bring, self._progress)
         require_resolved(plan, source)
         ported = port(source, plan, self._work / out, self._repository, self._progress)
         self.ported.append(ported)
@@ -195,15 +201,19 @@ def require_resolved(plan: Plan, source: Source) -> None:
     """UnresolvedGapError when a fatal or feature gap has no remedy: nothing may be written then."""
     if not plan.blocking:
         return
-    first = plan.blocking[0]
-    subject = first.subject
+    more = f" (and {len(plan.blocking) - 1} more)" if len(plan.blocking) > 1 else ""
+    raise UnresolvedGapError(f"{source.name}: {blocker(plan.blocking[0])}{more}.")
+
+
+def blocker(verdict: Verdict) -> str:
+    """A verdict that holds a port back, as a sentence without its end."""
+    subject = verdict.subject
     if isinstance(subject, Gap):
         gap = f"{subject.severity} gap of {subject.library} {subject.version} in {subject.scope}"
     else:
         gap = f"{subject.severity} check {subject.class_name} in {subject.location}"
-    more = f" (and {len(plan.blocking) - 1} more)" if len(plan.blocking) > 1 else ""
-    why = first.outcome.reason if isinstance(first.outcome, Unresolved) else ""
-    raise UnresolvedGapError(f"{source.name}: nothing resolves the {gap}{more}: {why}.")
+    why = verdict.outcome.reason if isinstance(verdict.outcome, Unresolved) else ""
+    return f"nothing resolves the {gap}: {why}"
 
 
 def owner(user: str) -> Owner:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from pulsar_arm.base import Base
+from pulsar_arm.base_store import Base
 from pulsar_arm.build import Made, Order
 from pulsar_arm.errors import UsageError
 from pulsar_arm.formats.oci_archive import write_archive

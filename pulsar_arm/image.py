@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateError
-
 from pulsar_arm.catalog import folder
-from pulsar_arm.errors import CatalogError
 from pulsar_arm.formats.layer import LayerEntry
 from pulsar_arm.formats.oci import Image
 from pulsar_arm.platforms import Platform
+from pulsar_arm.templates import render_dockerfile
 from pulsar_arm.tree import Layer
 
 
@@ -51,25 +48,16 @@ class Wish:
 
 def recipe(wish: Wish, created: str) -> Recipe:
     """Render the template of an image; CatalogError when the template is wrong."""
-    templates = Environment(
-        loader=FileSystemLoader(folder("dockerfiles")),
-        undefined=StrictUndefined,
-        keep_trailing_newline=True,
-        autoescape=False,  # noqa: S701 - a Dockerfile is no HTML
+    text = render_dockerfile(
+        wish.name,
+        version=wish.version,
+        platform=wish.platform.oci_platform,
+        parent=wish.parent_name,
+        layers=[layer.name for layer in wish.layers],
+        labels=wish.labels,
+        environment=wish.environment,
+        user=wish.user,
     )
-    templates.filters["quoted"] = _quoted
-    try:
-        text = templates.get_template(f"{wish.name}.Dockerfile.j2").render(
-            version=wish.version,
-            platform=wish.platform.oci_platform,
-            parent=wish.parent_name,
-            layers=[layer.name for layer in wish.layers],
-            labels=wish.labels,
-            environment=wish.environment,
-            user=wish.user,
-        )
-    except TemplateError as error:
-        raise CatalogError(f"dockerfiles/{wish.name}.Dockerfile.j2 cannot be rendered: {error}.") from error
     context = {f"{layer.name}.tar": layer.entries for layer in wish.layers}
     return Recipe(wish.name, wish.platform, text, context, {wish.parent_name: wish.parent}, created)
 
@@ -77,8 +65,3 @@ def recipe(wish: Wish, created: str) -> Recipe:
 def image_names() -> tuple[str, ...]:
     """The images there are templates for."""
     return tuple(sorted(path.name.split(".")[0] for path in folder("dockerfiles").glob("*.Dockerfile.j2")))
-
-
-def _quoted(value: str) -> str:
-    """A Dockerfile's word in double quotes: backslash, quote and dollar lose their meaning."""
-    return '"' + re.sub(r'([\\"$])', r"\\\1", value) + '"'

@@ -15,14 +15,19 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from pulsar_arm import parts, report
-from pulsar_arm.base import Base, debian_base, image_base
+from pulsar_arm.base import debian_base, image_base
+from pulsar_arm.base_definition import PACKAGES, find_base, read_image_definition
+from pulsar_arm.base_prepared import prepared_base
 from pulsar_arm.base_runtime import image_runtime
-from pulsar_arm.build import Build, Order, owner, require_resolved
-from pulsar_arm.catalog import Catalog, folder
+from pulsar_arm.base_store import Base
+from pulsar_arm.build import Build, Order, blocker, owner, require_resolved
+from pulsar_arm.candidate import Ground
+from pulsar_arm.catalog import Catalog
 from pulsar_arm.checks import Level
 from pulsar_arm.delivery import Delivered, Delivery
 from pulsar_arm.distribution import Source, is_image, is_release, open_source
-from pulsar_arm.engines.choice import choose_engine
+from pulsar_arm.engines.choice import build_dockerfile, choose_engine
+from pulsar_arm.engines.external import Job
 from pulsar_arm.errors import InputError, UsageError
 from pulsar_arm.fitness import ANY_GLIBC, Runtime
 from pulsar_arm.formats.oci import Image
@@ -38,7 +43,8 @@ from pulsar_arm.patches import Patch
 from pulsar_arm.plan import Plan, plan
 from pulsar_arm.platforms import PLATFORMS, Platform
 from pulsar_arm.port import Ported, port
-from pulsar_arm.releases import default_release, release
+from pulsar_arm.proof import cached, fetching, jre_of, prove
+from pulsar_arm.releases import Release, default_release, release
 from pulsar_arm.sbom import sbom_json
 from pulsar_arm.scan import scan
 from pulsar_arm.tree import HOME
@@ -67,27 +73,50 @@ class Pipeline:
             return open_source(name, parts.fetch_server(name, self.repository))
         return open_source(name, self._fetched(name, *PLATFORMS))
 
-    def scan(self, source: Source, runtime: Runtime = ANY_GLIBC) -> Plan:
+    def scan(self, source: Source, runtime: Runtime = ANY_GLIBC, *, graft: bool = False) -> Plan:
         """What would break, and what would be done about it: a plan touches nothing."""
         found = scan(source, self.catalog, self.target, self.progress, runtime)
-        return plan(found, self.catalog, self.patches)
+        return plan(found, self.catalog, self.patches, libc=runtime.libc, graft=graft)
+
+    def prove(
+        self,
+        source: Source,
+        plan: Plan,
+        runtime: Runtime = ANY_GLIBC,
+        *,
+        graft: bool = False,
+        fetch: bool = True,
+    ) -> Plan:
+        """The plan with every jar it brings in judged where it goes; without `fetch`, those in the cache."""
+        bring = fetching(self.repository)
+        if not fetch:
+            bring = cached(Repository(self.cache, offline=True, progress=self.progress))
+        ground = Ground(self.target, runtime, jre_of(plan.inventory.distribution))
+        return prove(plan, source, self.catalog, ground, bring, self.progress, graft=graft)
 
     def runtime(self, base: str) -> Runtime:
         """What the base offers to native libraries, read from its files."""
-        if (folder("dockerfiles") / "bases" / f"{base}.toml").exists():
-            image = self._base(base, release(default_release()).jre).image
+        if find_base(base):
+            image = self._base(base, release(default_release())).image
         else:
             image = read_image(self._fetched(base), self.target)
         with self.progress.task(f"Reading the libraries of {base}", None):
             return image_runtime(image, Path(base).name)
 
-    def port(self, source: Source, plan: Plan, out: Path, *, force: bool = False) -> Ported:
+    def port(
+        self, source: Source, plan: Plan, out: Path, *, force: bool = False, allow_unresolved: bool = False
+    ) -> Ported:
         """Write the ported distribution, its receipt and bill; nothing when a gap is left that matters."""
-        require_resolved(plan, source)
         beside = {form: out.with_name(f"{out.name}.{form}.json") for form in ("receipt", "cdx")}
         for path in beside.values():
             if path.exists() and not force:
                 raise UsageError(f"{path} exists already: choose another name, or replace it with --force.")
+        plan = self.prove(source, plan)
+        if allow_unresolved:
+            for verdict in plan.blocking:
+                self.progress.note(f"Written in spite of it: {blocker(verdict)}.")
+        else:
+            require_resolved(plan, source)
         ported = port(source, plan, out, self.repository, self.progress, force=force)
         written = {"receipt": report.receipt_json(ported), "cdx": sbom_json(ported)}
         for form, path in beside.items():
@@ -105,7 +134,7 @@ class Pipeline:
         delivery = Delivery(order, row.version, self.target)
         publish = self._publisher(order, delivery.references)
         with _workplace(order.output) as work:
-            base = self._base(order.base, row.jre, mirror=order.mirror, refresh=order.refresh)
+            base = self._base(order.base, row, mirror=order.mirror, refresh=order.refresh)
             build = Build(
                 order,
                 row,
@@ -156,7 +185,7 @@ class Pipeline:
         source = self.open(name)
         found = self.scan(source)
         version = _server_version(found, source)
-        base = self._base(DEFAULT_BASE, release(version).jre)
+        base = self._base(DEFAULT_BASE, release(version))
         self.progress.note(f"{name} is no image: it is verified on the base {base.name}.")
         unpack(base.image, root)
         port(source, replace(found, verdicts=()), root / HOME, self.repository, self.progress)
@@ -200,20 +229,47 @@ class Pipeline:
         self.progress.note(f"Building from Pulsar {version}, the default release; --from names another.")
         return self.open(version)
 
-    def _base(self, name: str, jre: int, *, mirror: str | None = None, refresh: bool = False) -> Base:
-        definition = folder("dockerfiles") / "bases" / f"{name}.toml"
-        if not definition.exists():
-            return image_base(self._fetched(name), self.target, name)
-        return debian_base(
-            definition,
-            jre,
-            self.target,
-            self.cache,
-            mirror=mirror,
-            offline=self.offline,
-            refresh=refresh,
-            progress=self.progress,
-        )
+    def _base(self, name: str, row: Release, *, mirror: str | None = None, refresh: bool = False) -> Base:
+        known = find_base(name)
+        if known is None:
+            base = image_base(self._fetched(name), self.target, name)
+        elif known.kind == PACKAGES:
+            base = debian_base(
+                known.path,
+                row.jre,
+                self.target,
+                self.cache,
+                mirror=mirror,
+                offline=self.offline,
+                refresh=refresh,
+                progress=self.progress,
+            )
+        else:
+            definition = read_image_definition(known, row.jre, self.target)
+            _require_libc(name, definition.libc, row)
+            base = prepared_base(
+                definition,
+                self.target,
+                self.cache,
+                self._build_base,
+                offline=self.offline,
+                refresh=refresh,
+                progress=self.progress,
+            )
+        _require_libc(name, base.libc, row)
+        return base
+
+    def _build_base(self, name: str, dockerfile: str, blobs: Path) -> Image:
+        with tempfile.TemporaryDirectory(prefix="pulsar-arm-") as context:
+            job = Job(name, dockerfile, Path(context), self.target)
+            return build_dockerfile(job, blobs, progress=self.progress)
+
+
+def _require_libc(base: str, libc: str, row: Release) -> None:
+    kind = libc.partition("-")[0]
+    if kind not in row.libc:
+        sentence = f"The base {base} has {kind}, but the natives of Pulsar {row.version} are built for"
+        raise UsageError(f"{sentence} {' and '.join(row.libc)}: choose another base, such as {DEFAULT_BASE}.")
 
 
 def _server_version(plan: Plan, source: Source) -> str:

@@ -19,11 +19,13 @@ from pulsar_arm.distribution import Source
 from pulsar_arm.errors import InputError
 from pulsar_arm.formats import archive, jar
 from pulsar_arm.formats.archive import Content, Kind, Member
+from pulsar_arm.formats.zip import in_memory
 from pulsar_arm.host.files import whole_directory, whole_file
 from pulsar_arm.host.maven import Coordinate, Repository
 from pulsar_arm.host.progress import Progress
 from pulsar_arm.patches import apply
-from pulsar_arm.plan import Action, Add, PatchClass, Plan, Replace
+from pulsar_arm.plan import Action, Add, Graft, PatchClass, Plan, Replace
+from pulsar_arm.proof import graft_library
 
 TARBALL_SUFFIXES = (".tar.gz", ".tgz", ".tar")
 _PLAIN_MODE = 0o777
@@ -35,7 +37,7 @@ class Change:
     """One file that was changed: a row of the receipt."""
 
     location: str
-    action: Literal["replace", "add", "patch"]
+    action: Literal["replace", "add", "graft", "patch"]
     sha256_before: str
     """Empty for what was not there."""
     sha256_after: str
@@ -74,7 +76,7 @@ def port(
         row = plan.inventory.unreadable[0]
         raise InputError(f"{source.name} cannot be ported: {row.location or 'the archive'}: {row.reason}.")
     changes: list[Change] = []
-    edits = _edits(plan.actions, repository, changes)
+    edits = _edits(plan.actions, repository, plan.inventory.target.name, changes)
     additions = _additions(plan.actions, repository, changes)
     tarball = out.name.endswith(TARBALL_SUFFIXES)
     whole = whole_file if tarball or source.form == "zip" else whole_directory
@@ -142,7 +144,9 @@ def _sound(members: Iterable[Content]) -> Iterator[Content]:
         yield member, content
 
 
-def _edits(actions: Sequence[Action], repository: Repository, changes: list[Change]) -> dict[str, Edit]:
+def _edits(
+    actions: Sequence[Action], repository: Repository, machine: str, changes: list[Change]
+) -> dict[str, Edit]:
     """What is to be done to each member, by its path; replacements are fetched here, before any writing."""
     leaves: list[tuple[tuple[str, ...], Edit]] = []
     for action in actions:
@@ -153,6 +157,9 @@ def _edits(actions: Sequence[Action], repository: Repository, changes: list[Chan
             case Add() if len(path) > 1:
                 content = _fetched(action, repository)
                 leaves.append((path[:-1], _add_inside(action, path[-1], content, changes)))
+            case Graft():
+                library = graft_library(action, _fetched(action, repository), machine)
+                leaves.append((path, _graft(action, library, changes)))
             case PatchClass():
                 leaves.append(((*path, action.entry), _patch(action, changes)))
     return dict(_by_name(leaves))
@@ -169,7 +176,7 @@ def _additions(actions: Sequence[Action], repository: Repository, changes: list[
     return found
 
 
-def _fetched(action: Replace | Add, repository: Repository) -> bytes:
+def _fetched(action: Replace | Add | Graft, repository: Repository) -> bytes:
     return repository.fetch(Coordinate.parse(action.coordinate), sha256=action.sha256).path.read_bytes()
 
 
@@ -212,6 +219,20 @@ def _replace(action: Replace, content: bytes, changes: list[Change]) -> Edit:
         origin = (action.coordinate, action.sha256, action.licence)
         changes.append(Change(action.location, "replace", _sha256(old), _sha256(content), *origin))
         return content
+
+    return edit
+
+
+def _graft(action: Graft, library: bytes, changes: list[Change]) -> Edit:
+    def edit(old: bytes) -> bytes:
+        before = in_memory(old)
+        unfit = next(
+            (_sha256(before.content(one)) for one in before.entries() if one.name == action.entry), ""
+        )
+        origin = (action.coordinate, action.sha256, action.licence)
+        location = f"{action.location}!/{action.entry}"
+        changes.append(Change(location, "graft", unfit, _sha256(library), *origin))
+        return jar.put_entry(old, action.entry, library)
 
     return edit
 

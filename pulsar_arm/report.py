@@ -14,7 +14,18 @@ from rich.table import Table
 from rich.text import Text
 
 from pulsar_arm.catalog import SEVERITIES
-from pulsar_arm.plan import Action, Add, PatchClass, Plan, Replace, Resolved, Tolerated, Unresolved, Verdict
+from pulsar_arm.plan import (
+    Action,
+    Add,
+    Graft,
+    PatchClass,
+    Plan,
+    Replace,
+    Resolved,
+    Tolerated,
+    Unresolved,
+    Verdict,
+)
 from pulsar_arm.port import Ported
 from pulsar_arm.printable import printable
 from pulsar_arm.scan import Gap, Inventory, PlatformCheck
@@ -43,6 +54,8 @@ def _in_words(action: Action) -> str:
             return f"replace it by {action.coordinate}"
         case Add():
             return f"add {action.coordinate} beside it"
+        case Graft():
+            return f"put the library of {action.coordinate} into it"
         case PatchClass():
             return f"patch the class ({action.patch.name})"
 
@@ -71,6 +84,7 @@ def receipt_json(ported: Ported) -> dict[str, Any]:
             }
             for change in ported.changes
         ],
+        "complete": not ported.plan.blocking,
         "verdicts": [_verdict(one) for one in ported.plan.verdicts],
     }
 
@@ -89,7 +103,8 @@ def _verdict(verdict: Verdict) -> dict[str, Any]:
     )
     reason = remedy(verdict) if isinstance(outcome, Resolved) else outcome.reason
     kind = type(outcome).__name__.lower()
-    return {**name, "severity": subject.severity, "verdict": kind, "reason": reason}
+    linked = {"linked": outcome.linked} if isinstance(outcome, Resolved) and isinstance(subject, Gap) else {}
+    return {**name, "severity": subject.severity, "verdict": kind, "reason": reason, **linked}
 
 
 def verification_json(verification: Verification) -> dict[str, Any]:
@@ -133,8 +148,16 @@ def plan_table(plan: Plan) -> RenderableType:
         reason = remedy(first) if isinstance(outcome, Resolved) else outcome.reason
         severity, what = heading(verdicts)
         rows.add_row(severity, Text(type(outcome).__name__.lower(), style=_VERDICTS[type(outcome)]), what)
-        rows.add_row("", "", words(reason or ""))
+        rows.add_row("", "", words(f"{reason or ''}{_judged(first)}"))
     return Group(words(headline(plan.inventory)), *([rows] if plan.verdicts else []))
+
+
+def _judged(verdict: Verdict) -> str:
+    """Whether what is brought in was linked; a patch carries its own proof."""
+    outcome = verdict.outcome
+    if not isinstance(outcome, Resolved) or not isinstance(verdict.subject, Gap):
+        return ""
+    return "; it links" if outcome.linked else "; not linked yet, it has to be fetched first"
 
 
 _VERDICTS = {Resolved: "green", Tolerated: "yellow", Unresolved: "bold red"}
@@ -144,7 +167,7 @@ def alike(verdicts: Sequence[Verdict]) -> list[list[Verdict]]:
     """Verdicts that say the same of one library in several class paths, together; the worst first."""
     groups: dict[tuple[object, ...], list[Verdict]] = {}
     for one in sorted(verdicts, key=lambda one: SEVERITIES.index(one.subject.severity)):
-        key = (one.subject.severity, name(one.subject), one.subject.reason, remedy(one))
+        key = (one.subject.severity, name(one.subject), one.subject.reason, remedy(one), _judged(one))
         groups.setdefault(key, []).append(one)
     return list(groups.values())
 

@@ -60,7 +60,9 @@ class Table:
 
     def texts(self, key: str, default: tuple[str, ...] | None = None) -> tuple[str, ...]:
         """A list of strings; required unless a default is given."""
-        value = self._rows.pop(key, default)
+        if default is not None and key not in self._rows:
+            return default
+        value = self._rows.pop(key, None)
         if not isinstance(value, list | tuple) or not value or not all(isinstance(one, str) for one in value):
             raise CatalogError(f"{self._where}: {key} must be a list of texts that is not empty.")
         return tuple(value)

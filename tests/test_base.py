@@ -13,7 +13,8 @@ import pytest
 from builders_base import certificate, deb, system
 from builders_oci import file, image_of, members_of, tar_of
 
-from pulsar_arm.base import Base, debian_base, image_base
+from pulsar_arm.base import debian_base, image_base
+from pulsar_arm.base_store import Base
 from pulsar_arm.debian_definition import Definition, read_definition
 from pulsar_arm.debian_root import make_root
 from pulsar_arm.errors import BuildError, CatalogError, HostError, InputError, UsageError

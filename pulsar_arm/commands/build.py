@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from pulsar_arm import report
+from pulsar_arm.base_definition import base_names
 from pulsar_arm.build import Order
 from pulsar_arm.engines import ENGINES
 from pulsar_arm.engines.choice import AUTO
@@ -34,7 +35,9 @@ DEFAULT_TAG = "pulsar-arm"
     "--base",
     default=DEFAULT_BASE,
     show_default=True,
-    help="A base known by name, an OCI layout or archive, or NAME:TAG in engine or registry.",
+    metavar="BASE",
+    help=f"{', '.join(base_names())}; NAME=IMAGE to start from another image; a base FILE.toml of yours; "
+    "an OCI layout or archive, or NAME:TAG in engine or registry.",
 )
 @click.option(
     "--connectors", default="all", show_default=True, metavar="all|NAME[,NAME...]", help="For pulsar-all."
