@@ -131,7 +131,7 @@ def load_catalog(place: Path | None = None) -> Catalog:
         if one.stem.casefold() == other.stem.casefold():
             first, second = one.relative_to(place), other.relative_to(place)
             raise CatalogError(f"{place} has two overrides for {one.stem}: remove {first} or {second}.")
-    return {path.stem: _load(path) for path in paths}
+    return {path.stem: read_override(path) for path in paths}
 
 
 def layered(own: Path | None) -> Catalog:
@@ -152,7 +152,8 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 _COORDINATE = re.compile(r"[^:\s]+:[^:\s]+:[^:\s]+(?::[^:\s]+){0,2}")
 
 
-def _load(path: Path) -> Override:
+def read_override(path: Path) -> Override:
+    """One file; CatalogError names the key that is wrong."""
     top = Table(path.name, read_toml(path))
     if top.number("schema") != 1:
         raise CatalogError(f"{path.name}: schema must be 1, the only one this version knows.")

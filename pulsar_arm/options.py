@@ -34,7 +34,7 @@ Exit codes:
   7    the host or network lacks something: tool, release, emulation, space, permission
   130  interrupted
 """
-SOURCE = "a release tarball, an unpacked folder, a jar or NAR, or a release number such as 2.6.0"
+SOURCE = "a release tarball or zip, an unpacked folder, a jar or NAR, an image, or a release number"
 
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])

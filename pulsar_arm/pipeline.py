@@ -24,6 +24,7 @@ from pulsar_arm.build import Build, Order, blocker, owner, require_resolved
 from pulsar_arm.candidate import Ground
 from pulsar_arm.catalog import Catalog
 from pulsar_arm.checks import Level
+from pulsar_arm.classpath import class_paths
 from pulsar_arm.delivery import Delivered, Delivery
 from pulsar_arm.distribution import Source, is_image, is_release, open_source
 from pulsar_arm.engines.choice import build_dockerfile, choose_engine
@@ -45,8 +46,10 @@ from pulsar_arm.platforms import PLATFORMS, Platform
 from pulsar_arm.port import Ported, port
 from pulsar_arm.proof import cached, fetching, jre_of, prove
 from pulsar_arm.releases import Release, default_release, release
+from pulsar_arm.resolve import gaps_of, resolve, unresolved, widened
 from pulsar_arm.sbom import sbom_json
-from pulsar_arm.scan import scan
+from pulsar_arm.scan import Gap, Inventory, scan
+from pulsar_arm.search import Outcome, Search
 from pulsar_arm.tree import HOME
 from pulsar_arm.verify import TIMEOUT, Subject, Verification, verify
 from pulsar_arm.where import Where, open_machine
@@ -71,7 +74,7 @@ class Pipeline:
         """SOURCE as the user wrote it; a release number is fetched into the cache and checked."""
         if is_release(name):
             return open_source(name, parts.fetch_server(name, self.repository))
-        return open_source(name, self._fetched(name, *PLATFORMS))
+        return open_source(name, self._fetched(name, *PLATFORMS), self.target)
 
     def scan(self, source: Source, runtime: Runtime = ANY_GLIBC, *, graft: bool = False) -> Plan:
         """What would break, and what would be done about it: a plan touches nothing."""
@@ -93,6 +96,44 @@ class Pipeline:
             bring = cached(Repository(self.cache, offline=True, progress=self.progress))
         ground = Ground(self.target, runtime, jre_of(plan.inventory.distribution))
         return prove(plan, source, self.catalog, ground, bring, self.progress, graft=graft)
+
+    def search(
+        self, source: Source, group: str, artifact: str, version: str, library: str
+    ) -> tuple[tuple[Outcome, ...], tuple[Gap, ...]]:
+        """Look for what mends a library of `source`, for each version that is there; also its gaps.
+
+        Without a `version` the nearest one is looked for, with one that one is judged.
+        """
+        found = scan(source, self.catalog, self.target, self.progress)
+        alike = gaps_of(found, library)
+        gaps = tuple(gap for gaps in alike for gap in gaps)
+        search = self._search(source, found, gaps)
+        return tuple(search.find(group, artifact, one, version) for one in alike), gaps
+
+    def resolve(
+        self, source: Source, known: Plan, runtime: Runtime = ANY_GLIBC, *, graft: bool = False
+    ) -> Plan:
+        """The plan with what can be found for the gaps that the catalog leaves; what is found is said."""
+        gaps = unresolved(known)
+        if not gaps:
+            return known
+        outcomes = resolve(gaps, self._search(source, known.inventory, gaps, runtime))
+        for one in outcomes:
+            told = f"found {one.remedy.coordinate}, {one.remedy.why}" if one.remedy else "nothing was found"
+            self.progress.note(f"{one.library} {one.version} is not in the catalog: {told}.")
+        if not any(one.remedy for one in outcomes):
+            return known
+        wider = replace(self, catalog=widened(self.catalog, outcomes))
+        again = plan(known.inventory, wider.catalog, self.patches, libc=runtime.libc, graft=graft)
+        return wider.prove(source, again, runtime, graft=graft)
+
+    def _search(
+        self, source: Source, inventory: Inventory, gaps: Sequence[Gap], runtime: Runtime = ANY_GLIBC
+    ) -> Search:
+        root = inventory.distribution.root
+        paths = class_paths(source, root, {gap.scope for gap in gaps})
+        ground = Ground(self.target, runtime, jre_of(inventory.distribution))
+        return Search(paths, self.catalog, ground, self.repository, self.progress)
 
     def runtime(self, base: str) -> Runtime:
         """What the base offers to native libraries, read from its files."""

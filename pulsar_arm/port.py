@@ -19,6 +19,7 @@ from pulsar_arm.distribution import Source
 from pulsar_arm.errors import InputError
 from pulsar_arm.formats import archive, jar
 from pulsar_arm.formats.archive import Content, Kind, Member
+from pulsar_arm.formats.packed import is_packed
 from pulsar_arm.formats.zip import in_memory
 from pulsar_arm.host.files import whole_directory, whole_file
 from pulsar_arm.host.maven import Coordinate, Repository
@@ -72,6 +73,8 @@ def port(
     The bytes are the same on every machine. A plan without actions copies a file as it is. InputError
     where the source cannot be carried over whole, HostError where something cannot be fetched or written.
     """
+    if source.form == "image":
+        raise InputError(f"{source.name} is a container image: port the distribution that it was made of.")
     if plan.inventory.unreadable:
         row = plan.inventory.unreadable[0]
         raise InputError(f"{source.name} cannot be ported: {row.location or 'the archive'}: {row.reason}.")
@@ -79,7 +82,7 @@ def port(
     edits = _edits(plan.actions, repository, plan.inventory.target.name, changes)
     additions = _additions(plan.actions, repository, changes)
     tarball = out.name.endswith(TARBALL_SUFFIXES)
-    whole = whole_file if tarball or source.form == "zip" else whole_directory
+    whole = whole_file if tarball or source.form == "jar" else whole_directory
     with progress.task(f"Porting {source.name}", source.size()) as advance, whole(out, force=force) as place:
         _carry(source, plan.inventory.distribution.root, edits, additions, place, tarball, advance)
     order = {action.location.split("!/")[0]: number for number, action in enumerate(plan.actions)}
@@ -99,11 +102,11 @@ def _carry(
     advance: Callable[[int], None],
 ) -> None:
     unchanged = not edits and not additions
-    if unchanged and tarball and source.form == "tar" and _is_gzip(source.path) == place.name.endswith("gz"):
+    if unchanged and tarball and source.form == "tar" and _is_as(source.path, place.name):
         shutil.copyfile(source.path, place)
         return
     members = _sound(_added(_edited(_sound(source.members(advance)), root, edits), additions))
-    if source.form == "zip":
+    if source.form == "jar":
         for _member, content in members:
             place.write_bytes(content.read() if content else b"")
     elif tarball:
@@ -117,12 +120,14 @@ def _carry(
 
 def _top(source: Source, root: str) -> str:
     """The folder that a tarball has all its members in."""
-    return root if source.form == "tar" else source.path.resolve().name
+    return root if source.form in ("tar", "zip") else source.path.resolve().name
 
 
-def _is_gzip(path: Path) -> bool:
+def _is_as(path: Path, suffix: str) -> bool:
+    """Whether a tarball is packed as the name of the output says."""
     with path.open("rb") as file:
-        return file.read(2) == b"\x1f\x8b"
+        head = file.read(6)
+    return head[:2] == b"\x1f\x8b" if suffix.endswith("gz") else not is_packed(head)
 
 
 def _sound(members: Iterable[Content]) -> Iterator[Content]:

@@ -64,6 +64,7 @@ def receipt_json(ported: Ported) -> dict[str, Any]:
     """The receipt: what was changed, and what became of every gap. Equal work makes equal bytes."""
     inventory = ported.plan.inventory
     distribution = inventory.distribution
+    whys = {one.location: one.why for one in ported.plan.actions if not isinstance(one, PatchClass)}
     return {
         "schema_version": SCHEMA_VERSION,
         "target": inventory.target.name,
@@ -81,6 +82,7 @@ def receipt_json(ported: Ported) -> dict[str, Any]:
                 "origin": change.origin,
                 "origin_sha256": change.origin_sha256 or None,
                 "licence": change.licence or None,
+                "why": whys.get(change.location),
             }
             for change in ported.changes
         ],

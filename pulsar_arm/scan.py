@@ -150,7 +150,7 @@ def judge(
                 unreadable.append(row)
     order = {severity: rank for rank, severity in enumerate(SEVERITIES)}
     gaps = sorted(
-        _gaps(findings.natives, strip, catalog, target, fitting),
+        _gaps(findings.natives, strip, distribution.inside, catalog, target, fitting),
         key=lambda gap: (order[gap.severity], gap.library, gap.scope),
     )
     return Inventory(target, distribution, tuple(natives), tuple(gaps), tuple(checks), tuple(unreadable))
@@ -209,7 +209,12 @@ class _Fitting:
 
 
 def _gaps(
-    natives: Sequence[FoundNative], strip: str, catalog: Catalog, target: Platform, fitting: _Fitting
+    natives: Sequence[FoundNative],
+    strip: str,
+    inside: str,
+    catalog: Catalog,
+    target: Platform,
+    fitting: _Fitting,
 ) -> Iterable[Gap]:
     libraries = defaultdict[tuple[str, str, str], list[FoundNative]](list)
     there = defaultdict[str, list[FoundNative]](list)
@@ -230,7 +235,7 @@ def _gaps(
         if not bad and not all(why for _one, why in misfits) and chosen:
             continue
         kind: Literal["missing", "broken", "unfit"] = "unfit" if chosen else "missing"
-        severity, reason = _severity(override, place, version)
+        severity, reason = _severity(override, place.removeprefix(f"{inside}/"), version)
         if bad:
             kind, severity, reason = "broken", bad.severity, bad.reason
         elif misfits:

@@ -19,7 +19,7 @@ from pulsar_arm.errors import InputError
 from pulsar_arm.formats.archive import Content, Member, unsafe
 from pulsar_arm.formats.elf import Elf, read_elf
 from pulsar_arm.formats.native import HEAD_SIZE, Head, read_head
-from pulsar_arm.formats.zip import ZIP_MAGICS, Entry, Zip, in_memory, on_disk
+from pulsar_arm.formats.zip import ZIP_MAGICS, Entry, EntryError, Zip, in_memory, on_disk
 from pulsar_arm.identity import identity
 from pulsar_arm.requirements import REQUIREMENT_CLASSES
 
@@ -142,7 +142,10 @@ def walk(
                 found.append(Unreadable(member.path, f"{reason}; it was not looked at"))
             elif content is not None:
                 before = len(found)
-                found += _look(member, content, place)
+                try:
+                    found += _look(member, content, place)
+                except EntryError as error:
+                    found.append(Unreadable(member.path, str(error)))
                 if len(found) > before:
                     matter.add(member.path)
             elif member.kind == "hardlink":

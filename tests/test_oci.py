@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from backports import zstd
 from builders_oci import (
     blob_of,
     docker_archive,
@@ -278,14 +279,13 @@ def test_validate_finds_what_is_untrue(image: Image, tmp_path: Path) -> None:
 
 
 def test_a_layer_may_be_plain_or_zstd(tmp_path: Path) -> None:
-    zstandard = pytest.importorskip("zstandard")
     tar = tar_of([file("a", b"content")])
-    packed = blob_of(zstandard.compress(tar), tmp_path, LAYER_ZSTD, digest(tar))
+    packed = blob_of(zstd.compress(tar), tmp_path, LAYER_ZSTD, digest(tar))
     for layer in (blob_of(tar, tmp_path), packed):
         one = image_of(tmp_path, layer)
         one.validate()
         assert tree(one)["a"][4] == b"content"
-    broken = blob_of(zstandard.compress(tar)[:-9], tmp_path, LAYER_ZSTD, digest(tar))
+    broken = blob_of(zstd.compress(tar)[:-9], tmp_path, LAYER_ZSTD, digest(tar))
     with pytest.raises(InputError):
         image_of(tmp_path, broken).validate()
 

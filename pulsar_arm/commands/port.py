@@ -25,6 +25,7 @@ from pulsar_arm.options import Options, catalog_option, example, force_option, l
 @click.option(
     "--graft", is_flag=True, help="Take unproven grafts too: the old jar, with a newer library in it."
 )
+@click.option("--resolve", is_flag=True, help="Look for what the catalog lacks, and say what was found.")
 @click.option("--allow-unresolved", is_flag=True, help="Write even where a fatal or feature gap stays.")
 @catalog_option("PORT")
 @force_option
@@ -36,6 +37,7 @@ def port(
     dry_run: bool,
     libc: str | None,
     graft: bool,
+    resolve: bool,
     allow_unresolved: bool,
     own: Path | None,
     force: bool,
@@ -52,6 +54,8 @@ def port(
     opened = pipeline.open(source)
     plan = pipeline.scan(opened, runtime, graft=graft)
     plan = pipeline.prove(opened, plan, runtime, graft=graft, fetch=not dry_run)
+    if resolve:
+        plan = pipeline.resolve(opened, plan, runtime, graft=graft)
     report.print_out([report.plan_table(plan)])
     if out is not None and not dry_run:
         ported = pipeline.port(opened, plan, out, force=force, allow_unresolved=allow_unresolved)

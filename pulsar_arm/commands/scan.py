@@ -81,7 +81,8 @@ def scan(
 ) -> int:
     """Tell what of SOURCE would break on aarch64, how badly, and what mends it.
 
-    SOURCE is a release tarball, an unpacked folder, a jar or NAR, or a release number such as 2.6.0.
+    SOURCE is a release tarball or zip, an unpacked folder, a jar or NAR, a container image (a layout, an
+    archive, or a name such as apachepulsar/pulsar:2.6.0), or a release number such as 2.6.0.
     """
     if libc and base:
         raise UsageError("--libc and --base both say what the C library is: give one of them.")

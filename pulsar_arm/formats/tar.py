@@ -6,7 +6,7 @@ import io
 import queue
 import tarfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import closing
 from pathlib import Path
 from typing import IO, BinaryIO, Self, cast
@@ -34,7 +34,7 @@ _LATEST = 1 << 40
 """Seconds since 1970 that every file system and tar can write; damaged headers hold more."""
 
 
-def read_tar(path: Path, advance: Callable[[int], None] | None = None) -> Iterator[Content]:
+def read_tar(path: Path, advance: Callable[[int], None] | None = None) -> Generator[Content]:
     """Every member of a tarball in its order, a file with its content (to be read before the next).
 
     It may be packed by gzip, xz or zstd, told by its first bytes and unpacked in a thread of its own, which

@@ -7,21 +7,26 @@ and their objects cost as much time as unpacking the release (measured: docs/des
 from __future__ import annotations
 
 import io
+import stat
 import struct
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import IO, cast
 
 from zlib_ng import zlib_ng
 
 from pulsar_arm.errors import InputError
+from pulsar_arm.formats.archive import Content, Kind, Member, clean
 
 ZIP_MAGICS = (b"PK\x03\x04", b"PK\x05\x06")
 STORED, DEFLATED = 0, 8
+_LONGEST_LINK = 4096
 _PIECE = 1 << 20
 _MOST = 4 << 20
 # APPNOTE 4.3.12 (central directory), 4.3.7 (local header), 4.3.16 (end), 4.3.15 and 4.3.14 (zip64).
-_ROW = struct.Struct("<4s4x2H4x3I3H4x2I")
+_ROW = struct.Struct("<4s4x2HI3I3H4x2I")
 _LOCAL = struct.Struct("<4s22x2H")
 _END = struct.Struct("<4s6xH2IH")
 _LOCATOR = struct.Struct("<4s16x")
@@ -36,6 +41,10 @@ Read = Callable[[int, int], bytes]
 """Gives the bytes of a file from an offset, of a length; fewer at its end."""
 
 
+class EntryError(InputError):
+    """One entry cannot be read; the others may be sound."""
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
     """One row of a zip's central directory."""
@@ -43,6 +52,8 @@ class Entry:
     name: str
     flags: int
     method: int
+    time: int
+    """MS-DOS date and time, to two seconds; of no time zone."""
     crc: int
     packed: int
     """Bytes in the zip."""
@@ -77,7 +88,7 @@ class Zip:
             if at + start > end:
                 raise _damaged("its directory is cut off")
             row = _ROW.unpack_from(rows, at)
-            magic, flags, method, crc, packed, size, named, extra, comment, mode, offset = row
+            magic, flags, method, time, crc, packed, size, named, extra, comment, mode, offset = row
             if magic != b"PK\x01\x02":
                 raise _damaged("a row of its directory does not begin as one")
             begin = at + start
@@ -91,7 +102,7 @@ class Zip:
                 more = rows[begin + named : begin + named + extra]
                 size, packed, offset = _zip64(more, size, packed, offset)
             shown = _decoded(name, flags)
-            yield Entry(shown, flags, method, crc, packed, size, mode >> 16, offset + self._shift)
+            yield Entry(shown, flags, method, time, crc, packed, size, mode >> 16, offset + self._shift)
 
     def open(self, entry: Entry) -> IO[bytes]:
         """The content of an entry, to be read from its begin on; its checksum is tested at the end.
@@ -185,6 +196,63 @@ class _Content:
         return piece
 
 
+def read_zip(path: Path, advance: Callable[[int], None] | None = None) -> Iterator[Content]:
+    """Every member of a zip file in the order of its directory, as `read_tar` gives those of a tarball."""
+    with path.open("rb") as file:
+        try:
+            opened = on_disk(file)
+            for entry in opened.entries():
+                kind = _kind(entry)
+                link = opened.content(entry).decode(errors="replace") if kind == "symlink" else ""
+                mode = entry.mode & 0o7777 or (0o755 if kind == "dir" else 0o644)
+                size = entry.size if kind == "file" else 0
+                member = Member(clean(entry.name), kind, mode, size, _seconds(entry.time), link)
+                content = _Late(opened, entry) if kind == "file" else None
+                yield member, cast("IO[bytes] | None", content)
+                if advance:
+                    advance(entry.packed)
+        except EntryError:
+            raise
+        except InputError as error:
+            raise InputError(f"{path} is damaged or cut off: {error}.") from error
+
+
+class _Late:
+    """An entry's content that is looked for when it is read, for it may be damaged."""
+
+    def __init__(self, opened: Zip, entry: Entry) -> None:
+        self._opened, self._entry = opened, entry
+        self._content: IO[bytes] | None = None
+
+    def seekable(self) -> bool:
+        return False
+
+    def read(self, size: int = -1) -> bytes:
+        if not self._content:
+            if not self._entry.readable:
+                raise EntryError("it is packed as Java cannot read it")
+            self._content = self._opened.open(self._entry)
+        return self._content.read(size)
+
+
+def _kind(entry: Entry) -> Kind:
+    kinds: dict[int, Kind] = {0: "file", stat.S_IFREG: "file", stat.S_IFDIR: "dir", stat.S_IFLNK: "symlink"}
+    if entry.name.endswith("/"):
+        return "dir"
+    kind = kinds.get(stat.S_IFMT(entry.mode), "special")
+    return "special" if kind == "symlink" and entry.size > _LONGEST_LINK else kind
+
+
+def _seconds(time: int) -> int:
+    """Seconds since 1970 for a time of MS-DOS, taken for UTC; 0 for one that cannot be."""
+    date, time = time >> 16, time & 0xFFFF
+    try:
+        parts = (1980 + (date >> 9), date >> 5 & 15, date & 31, time >> 11, time >> 5 & 63, (time & 31) * 2)
+        return int(datetime(*parts, tzinfo=UTC).timestamp())
+    except ValueError:
+        return 0
+
+
 def in_memory(content: bytes) -> Zip:
     """A zip file that was read already."""
     return Zip(lambda offset, length: content[offset : offset + length], len(content))
@@ -224,5 +292,5 @@ def _damaged(reason: str) -> InputError:
     return InputError(f"its zip structure is damaged: {reason}")
 
 
-def _spoiled(reason: str) -> InputError:
-    return InputError(f"its packed bytes are damaged: {reason}")
+def _spoiled(reason: str) -> EntryError:
+    return EntryError(f"its packed bytes are damaged: {reason}")
