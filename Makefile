@@ -14,10 +14,10 @@ READY     := $(VENV)/.ready
 PYTEST    := $(BIN)/python -m pytest
 SYSTEM    := mmdebstrap qemu-user-static
 
-.PHONY: help image test e2e lint bench dist clean system
+.PHONY: help image ci-local test e2e lint bench dist clean system
 
 help: ## List the commands
-	@grep -hE '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
 
 image: $(READY) system ## Build and verify arm64 images of pulsar and pulsar-all out of the real release
 	@echo "pulsar-all gets the connectors $(CONNECTORS); make image CONNECTORS=all brings every one (1.15 GB)."
@@ -25,6 +25,10 @@ image: $(READY) system ## Build and verify arm64 images of pulsar and pulsar-all
 	    --output $(IMAGES) --force
 	$(BIN)/pulsar-arm verify $(IMAGES)/pulsar-$(RELEASE)-linux-arm64.tar
 	$(BIN)/pulsar-arm verify $(IMAGES)/pulsar-all-$(RELEASE)-linux-arm64.tar
+
+ci-local: $(READY) system ## What CI does for users, with this machine's engine: scan, build, verify, run; PUSH=true TAG=... pushes
+	PATH="$(abspath $(BIN)):$$PATH" FROM=$(RELEASE) CONNECTORS=$(CONNECTORS) OUTPUT=$(IMAGES) IMAGES=pulsar,pulsar-all RUN=true \
+	    bash .ci/images
 
 test: $(READY) system ## Lint, unit tests, and one pass over the real 2.6.0: scan, port, image, load
 	$(BIN)/ruff check .

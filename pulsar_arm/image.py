@@ -39,7 +39,8 @@ class Wish:
     platform: Platform
     parent_name: str
     """What FROM says: the base's name, or the image below."""
-    parent: Image
+    parent: Image | None
+    """None while it is still to be built."""
     layers: tuple[Layer, ...]
     labels: tuple[tuple[str, str], ...]
     environment: tuple[tuple[str, str], ...]
@@ -59,7 +60,8 @@ def recipe(wish: Wish, created: str) -> Recipe:
         user=wish.user,
     )
     context = {f"{layer.name}.tar": layer.entries for layer in wish.layers}
-    return Recipe(wish.name, wish.platform, text, context, {wish.parent_name: wish.parent}, created)
+    images = {wish.parent_name: wish.parent} if wish.parent else {}
+    return Recipe(wish.name, wish.platform, text, context, images, created)
 
 
 def image_names() -> tuple[str, ...]:

@@ -25,8 +25,9 @@ from pulsar_arm.candidate import Ground
 from pulsar_arm.catalog import Catalog
 from pulsar_arm.checks import Level
 from pulsar_arm.classpath import class_paths
-from pulsar_arm.delivery import Delivered, Delivery
+from pulsar_arm.delivery import Delivered, Delivery, split_tag
 from pulsar_arm.distribution import Source, is_image, is_release, open_source
+from pulsar_arm.eject import write_context
 from pulsar_arm.engines.choice import build_dockerfile, choose_engine
 from pulsar_arm.engines.external import Job
 from pulsar_arm.errors import InputError, UsageError
@@ -36,9 +37,9 @@ from pulsar_arm.formats.oci_read import read_image
 from pulsar_arm.formats.reference import is_reference
 from pulsar_arm.formats.root import unpack
 from pulsar_arm.host.emulation import find_emulator
-from pulsar_arm.host.files import told, whole_file
+from pulsar_arm.host.files import told, whole_directory, whole_file
 from pulsar_arm.host.maven import Repository
-from pulsar_arm.host.progress import Progress
+from pulsar_arm.host.progress import Progress, Silent
 from pulsar_arm.host.registry import Access
 from pulsar_arm.patches import Patch
 from pulsar_arm.plan import Plan, plan
@@ -167,33 +168,77 @@ class Pipeline:
 
     def build(self, order: Order) -> tuple[tuple[Delivered, ...], tuple[Plan, ...]]:
         """Make the images that `order` asks for; gives them with what had to be done for each part."""
-        owner(order.user)
-        engine = choose_engine(order.engine, "", self.target, self.progress)
-        source = self.open(order.source) if order.source else self._found_source()
-        plan = self.scan(source)
-        row = release(_server_version(plan, source))
-        delivery = Delivery(order, row.version, self.target)
+        for platform in order.platforms:
+            choose_engine(order.engine, "", platform, Silent())
+        source, plans, row = self._planned(order)
+        delivery = Delivery(order, row.version)
         publish = self._publisher(order, delivery.references)
         with _workplace(order.output) as work:
-            base = self._base(order.base, row, mirror=order.mirror, refresh=order.refresh)
-            build = Build(
+            builds = self._builds(order, row, work)
+            made = [build.run(source, plan) for build, plan in zip(builds, plans, strict=True)]
+            delivered = delivery.write([(build.base, one) for build, one in zip(builds, made, strict=True)])
+            for one, alike in zip(delivered, zip(*made, strict=True), strict=True):
+                publish(one.reference, one.archive, [image.image for image in alike])
+        return delivered, _ported(builds)
+
+    def dockerfiles(self, order: Order) -> tuple[tuple[tuple[str, str], ...], tuple[Plan, ...]]:
+        """The names and texts of the Dockerfiles that `build` would hand to an engine; nothing is left."""
+        source, plans, row = self._planned(order)
+        with _workplace(self.cache) as work:
+            builds = self._builds(order, row, work)
+            recipes = [
+                prepared.recipe
+                for build, plan in zip(builds, plans, strict=True)
+                for prepared in build.prepare(source, plan)
+            ]
+        texts = (
+            (f"{one.name}.Dockerfile for {one.platform.oci_platform}", one.dockerfile) for one in recipes
+        )
+        return tuple(texts), _ported(builds)
+
+    def eject(self, order: Order, folder: Path, *, force: bool = False) -> tuple[Plan, ...]:
+        """Write a build context into `folder` that BuildKit builds without this program."""
+        if folder.exists() and not force:
+            raise UsageError(f"{folder} exists already: choose another name, or replace it with --force.")
+        source, plans, row = self._planned(order)
+        with whole_directory(folder, force=force) as place, _workplace(folder.absolute().parent) as work:
+            builds = self._builds(order, row, work)
+            prepared = [
+                (build.base, build.prepare(source, plan)) for build, plan in zip(builds, plans, strict=True)
+            ]
+            write_context(place, order, row.version, prepared, self.progress)
+        return _ported(builds)
+
+    def _planned(self, order: Order) -> tuple[Source, tuple[Plan, ...], Release]:
+        """What is to be built, with a plan for each platform; nothing is written before all are sound."""
+        owner(order.user)
+        split_tag(order.tag)
+        source = self.open(order.source) if order.source else self._found_source()
+        plans = tuple(replace(self, target=platform).scan(source) for platform in order.platforms)
+        for one in plans:
+            require_resolved(one, source)
+        return source, plans, release(_server_version(plans[0], source))
+
+    def _builds(self, order: Order, row: Release, work: Path) -> tuple[Build, ...]:
+        """One build for each platform, its base at hand."""
+        return tuple(
+            Build(
                 order,
                 row,
-                base,
-                work,
-                engine,
+                replace(self, target=platform)._base(
+                    order.base, row, mirror=order.mirror, refresh=order.refresh
+                ),
+                work / platform.oci,
+                choose_engine(order.engine, "", platform, self.progress),
                 repository=self.repository,
                 catalog=self.catalog,
                 patches=self.patches,
-                target=self.target,
+                target=platform,
                 cache=self.cache,
                 progress=self.progress,
             )
-            made = build.run(source, plan)
-            delivered = delivery.write(made, base)
-            for one, image in zip(delivered, made, strict=True):
-                publish(one.reference, one.archive, (image.image,))
-        return delivered, tuple(ported.plan for ported in build.ported)
+            for platform in order.platforms
+        )
 
     def verify(
         self, name: str, level: Level, *, where: Where = "auto", timeout: float = TIMEOUT
@@ -319,6 +364,10 @@ def _server_version(plan: Plan, source: Source) -> str:
         lacks = "it has no bin/pulsar with conf/broker.conf"
         raise InputError(f"{source.name} is no Pulsar server distribution: {lacks}.")
     return distribution.version
+
+
+def _ported(builds: Sequence[Build]) -> tuple[Plan, ...]:
+    return tuple(ported.plan for build in builds for ported in build.ported)
 
 
 def _environment(image: Image) -> dict[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from builders_engines import own_builder
 from real import images, place, ported
 
 from pulsar_arm.catalog import Catalog, folder, load_catalog
@@ -12,7 +13,7 @@ from pulsar_arm.host.maven import Repository
 from pulsar_arm.host.progress import Silent
 from pulsar_arm.patches import Patch, load_patches
 
-__all__ = ["images", "place", "ported"]
+__all__ = ["images", "own_builder", "place", "ported"]
 
 
 @pytest.fixture(scope="session")

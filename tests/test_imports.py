@@ -14,6 +14,7 @@ ORDER = (
     ("__main__",),
     ("cli",),
     ("commands",),
+    ("ordering",),
     ("options",),
     (
         "pipeline",
@@ -23,6 +24,7 @@ ORDER = (
         "overridefile",
         "build",
         "delivery",
+        "eject",
         "doctor",
         "sbom",
     ),
@@ -30,6 +32,7 @@ ORDER = (
     ("probe", "boot"),
     ("engines",),
     ("image",),
+    ("authorities",),
     ("tree", "base*", "debian*"),
     ("templates",),
     ("port",),

@@ -97,7 +97,7 @@ def follow_build(argv: list[str], job: Job, progress: Progress, env: Mapping[str
     def tell(line: str) -> None:
         # BuildKit: `#7 [stage-2 2/4] COPY ...`; buildah: `[3/3] STEP 2/7: COPY ...` or `STEP 2/7: COPY ...`.
         _number, _blank, step = line.partition(" ") if line.startswith("#") else ("", "", line)
-        if step not in steps and step.startswith(("[", "STEP ")):
+        if step not in steps and step.startswith(("[", "STEP ")) and not step.startswith("[internal]"):
             steps.add(step)
             progress.note(f"  {step}")
 
@@ -134,7 +134,7 @@ def _folder(blobs: Path) -> Iterator[Path]:
     with told(blobs):
         blobs.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".engine-", dir=blobs, ignore_cleanup_errors=True) as place:
-            yield Path(place)
+            yield Path(place).absolute()
 
 
 def _adopted(image: Image, known: Iterable[LayerBlob], blobs: Path, created: str, fast: bool) -> Image:
@@ -143,7 +143,9 @@ def _adopted(image: Image, known: Iterable[LayerBlob], blobs: Path, created: str
     layers = tuple(by_content.get(layer.diff_id) or _stored(layer, blobs, fast) for layer in image.layers)
     settings = inherited_settings(image.settings, created)
     settings["created"] = created
-    settings["config"] = {key: value for key, value in settings["config"].items() if value is not None}
+    # ArgsEscaped is of no meaning on Linux (OCI image-spec, config.md).
+    said = settings["config"].items()
+    settings["config"] = {key: value for key, value in said if value is not None and key != "ArgsEscaped"}
     for step in settings["history"]:
         step["created"] = created
     for foreign in [key for key in settings if key.startswith("moby.")]:

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import cast
+from typing import IO, cast
 
 from pulsar_arm.errors import HostError, InputError, UsageError
 from pulsar_arm.formats.blob import DAMAGED, LayerBlob
@@ -95,6 +95,22 @@ def root_paths(image: Image) -> dict[str, LayerEntry]:
 def root_entries(image: Image) -> Iterator[RootEntry]:
     """The final tree of an image with its content (see `Root.entries`)."""
     return Root(image).entries()
+
+
+def write_root(image: Image, stream: IO[bytes]) -> None:
+    """Write the final tree as one plain tar (POSIX pax), every time the epoch; errors as `root_entries`."""
+    types = {
+        "dir": tarfile.DIRTYPE,
+        "file": tarfile.REGTYPE,
+        "hardlink": tarfile.LNKTYPE,
+        "symlink": tarfile.SYMTYPE,
+    }
+    with tarfile.TarFile(fileobj=stream, mode="w", format=tarfile.PAX_FORMAT, copybufsize=_PIECE) as tar:
+        for item in root_entries(image):
+            member = tarfile.TarInfo(item.entry.path)
+            member.type, member.mode, member.size = types[item.entry.kind], item.entry.mode, item.size
+            member.uid, member.gid, member.linkname = item.entry.uid, item.entry.gid, item.entry.link
+            tar.addfile(member, item.content)
 
 
 def unpack(image: Image, directory: Path) -> None:

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from pulsar_arm.errors import HostError, UsageError
-from pulsar_arm.formats.oci import INDEX, MANIFEST, Descriptor, Image, render
+from pulsar_arm.formats.oci import INDEX, MANIFEST, Image, index_of
 from pulsar_arm.formats.reference import Reference, short
 from pulsar_arm.host.progress import Advance, Progress
 from pulsar_arm.host.registry import Registry
@@ -70,7 +70,7 @@ class _Push:
         self._images, self._reference = images, reference
         self._registry, self._progress = registry, progress
         self._parts = tuple(Manifest(MANIFEST, image.manifest) for image in images)
-        self._top = self._parts[0] if len(images) == 1 else Manifest(INDEX, _index(images))
+        self._top = self._parts[0] if len(images) == 1 else Manifest(INDEX, index_of(images))
 
     def run(self, *, force: bool, siblings: Sequence[str]) -> Pushed:
         """Everything, in the order in which a failure does no harm."""
@@ -174,8 +174,3 @@ class _Push:
 
 def _contents(image: Image) -> list[Content]:
     return [Content.of(layer) for layer in image.layers] + [Content.of(image.config)]
-
-
-def _index(images: Sequence[Image]) -> bytes:
-    rows = [Descriptor(MANIFEST, one.digest, len(one.manifest), one.platform).json() for one in images]
-    return render({"schemaVersion": 2, "mediaType": INDEX, "manifests": rows})
