@@ -57,7 +57,8 @@ class _Boot:
         server = None
         try:
             server = self._server()
-            yield self._passed("standalone", "`messaging service is ready`", began)
+            ready = " ".join(("standalone", *self.patience.options))
+            yield self._passed("standalone", f"`bin/pulsar {ready}` says `messaging service is ready`", began)
             for subject, step in (("message", self._message), ("bookie", self._bookie), ("SQL", self._sql)):
                 began = time.monotonic()
                 if words := step():
@@ -75,10 +76,8 @@ class _Boot:
     def _server(self) -> Running:
         patient = self.patience
         self._write("standalone.conf", patient.standalone(self._read("conf/standalone.conf")))
-        self._write("functions_worker.yml", patient.functions(self._read("conf/functions_worker.yml")))
-        words = ("bin/pulsar", "standalone", "--functions-worker-conf", f"{_PLACE}/functions_worker.yml")
         env = {"PULSAR_STANDALONE_CONF": f"{_PLACE}/standalone.conf", **patient.server}
-        server = self.machine.start(words, env)
+        server = self.machine.start(("bin/pulsar", "standalone", *patient.options), env)
         try:
             self._await(server, "bin/pulsar standalone", "messaging service is ready")
         except BaseException:

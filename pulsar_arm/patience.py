@@ -25,14 +25,13 @@ _STANDALONE = {
     "brokerShutdownTimeoutMs": "1000",
     "zkTimeout": "60000",
 }
-_FUNCTIONS = {
-    "zooKeeperSessionTimeoutMillis": "60000",
-    "zooKeeperOperationTimeoutSeconds": _SECONDS,
-    "metadataStoreSessionTimeoutMillis": "60000",
-    "metadataStoreOperationTimeoutSeconds": _SECONDS,
-}
 # The bookie inside a standalone server stands on this address and registers with its ZooKeeper.
 _BOOKKEEPER = {"zkServers": "127.0.0.1:2181", "advertisedAddress": "127.0.0.1", "allowLoopback": "true"}
+# AspectJ reads and weaves every class that is loaded, for metrics of ZooKeeper alone: not under this loader.
+_UNWOVEN = (
+    "-Daj.weaving.loadersToSkip=sun.misc.Launcher$AppClassLoader,"
+    "jdk.internal.loader.ClassLoaders$AppClassLoader"
+)
 _SQL_HEAP = "-Xmx1G"
 
 
@@ -49,8 +48,17 @@ class Patience:
     def server(self) -> Mapping[str, str]:
         """The environment of `bin/pulsar standalone`; metadata in ZooKeeper, where tools find them."""
         memory = {"PULSAR_MEM": "-Xms512m -Xmx1g -XX:MaxDirectMemorySize=1g"}
-        quick = {"PULSAR_GC": f"{QUICK} -Xverify:none"} if self.emulated else {}
+        quick = {"PULSAR_GC": f"{QUICK} -Xverify:none {_UNWOVEN}"} if self.emulated else {}
         return {"PULSAR_STANDALONE_USE_ZOOKEEPER": "1", **memory, **quick}
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """What `bin/pulsar standalone` does without.
+
+        The functions worker allows 10 s for its first producer and ends the server when they are over; stream
+        storage, which keeps the state of functions alone, has sessions of 10 s. No setting raises these.
+        """
+        return ("--no-functions-worker", "--no-stream-storage") if self.emulated else ()
 
     @property
     def client(self) -> Mapping[str, str]:
@@ -66,12 +74,6 @@ class Patience:
     def standalone(self, text: str) -> str:
         """`conf/standalone.conf` with longer time-outs."""
         return _properties(text, _STANDALONE if self.emulated else {})
-
-    def functions(self, text: str) -> str:
-        """`conf/functions_worker.yml` with longer time-outs."""
-        values = _FUNCTIONS if self.emulated else {}
-        kept = [line for line in text.splitlines() if line.partition(":")[0] not in values]
-        return "\n".join((*kept, *(f"{key}: {value}" for key, value in values.items()), ""))
 
     def bookkeeper(self, text: str) -> str:
         """`conf/bookkeeper.conf` for a tool that asks the bookie of a standalone server."""

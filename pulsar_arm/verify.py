@@ -13,7 +13,7 @@ import os
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pulsar_arm.boot import boot
@@ -185,7 +185,9 @@ def _load(
             if digest not in seen:
                 library = Path(folder, f"{len(seen)}-{Path(location).name}")
                 library.write_bytes(content)
-                seen[digest] = load_library(emulator, subject.root, library, search)
+                result = load_library(emulator, subject.root, library, search)
+                words = tuple(line.replace(f"{library.resolve()}", library.name) for line in result.words)
+                seen[digest] = replace(result, words=words)
             return seen[digest]
 
         for native in chosen:
@@ -220,8 +222,14 @@ def _missed(gap: Gap, inventory: Inventory, loaded: Callable[[str], LoadResult],
     lacks = f"{name} has no library for {inventory.target.name}: {gap.reason}"
     if not others:
         return Check("load", gap.locations[0], "failed", lacks)
+    # To ld.so a library of another machine is none at all: it says that there is no such file.
     words = "; ".join(loaded(others[0].location).words)
-    return Check("load", others[0].location, "failed", f"{lacks}; {emulator.description} ld.so says: {words}")
+    return Check(
+        "load",
+        others[0].location,
+        "failed",
+        f"{lacks}; {emulator.description} ld.so says to that of {others[0].machine}: {words}",
+    )
 
 
 def _chosen(inventory: Inventory, catalog: Catalog, target: Platform) -> list[Native]:

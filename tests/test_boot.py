@@ -72,7 +72,6 @@ def home(tmp_path: Path) -> Path:
     conf = tmp_path / "conf"
     conf.mkdir()
     (conf / "standalone.conf").write_text("# a comment\nzookeeperServers=\nbrokerShutdownTimeoutMs=60000\n")
-    (conf / "functions_worker.yml").write_text("workerId: standalone\nzooKeeperSessionTimeoutMillis: 30000\n")
     (conf / "bookkeeper.conf").write_text("bookiePort=3181\nallowLoopback=false\nzkServers=elsewhere:2181\n")
     return tmp_path
 
@@ -152,10 +151,6 @@ def test_time_outs_are_raised_where_all_is_slow_and_only_there(home: Path) -> No
     told = slow.written()
     assert "brokerShutdownTimeoutMs=1000" in told["standalone.conf"].splitlines()
     assert "brokerShutdownTimeoutMs=60000" not in told["standalone.conf"]
-    assert told["functions_worker.yml"].splitlines()[:2] == [
-        "workerId: standalone",
-        "zooKeeperSessionTimeoutMillis: 60000",
-    ]
     assert real.written()["standalone.conf"] == "zookeeperServers=\nbrokerShutdownTimeoutMs=60000\n"
     for machine in (slow, real):
         settings = machine.written()["bookkeeper.conf"].splitlines()
@@ -165,6 +160,8 @@ def test_time_outs_are_raised_where_all_is_slow_and_only_there(home: Path) -> No
         env["PULSAR_GC"] for argv, env, _told in slow.started if "standalone" in argv
     )
     assert not any("PULSAR_GC" in env for _argv, env, _told in real.started)
+    assert "--no-functions-worker" in next(argv for argv, _env, _told in slow.started if "standalone" in argv)
+    assert ("bin/pulsar", "standalone") in [argv for argv, _env, _told in real.started]
 
 
 class Worker(BaseHTTPRequestHandler):
