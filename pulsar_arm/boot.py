@@ -26,6 +26,8 @@ _WORKER = "http://127.0.0.1:8081"
 _POLL = 0.5
 _PLACE = "/tmp/pulsar-arm"  # noqa: S108 - in the image's own root, not on this machine
 _WRITE = 'mkdir -p "$1" && printf %s "$3" > "$1/$2"'
+# BookKeeper from 4.12 on knows bookies by names, and a standalone server names its own.
+_BOOKIE = re.compile(r"BookieInfoCache \(writable bookie\) ([\w.-]+) ->")
 # What is told on the way, in the words of every release.
 _MILESTONES = {
     "ZooKeeper is up": r"ZK started|ZooKeeper server up",
@@ -61,7 +63,7 @@ class _Boot:
             yield self._passed("standalone", f"`bin/pulsar {ready}` says `messaging service is ready`", began)
             for subject, step in (("message", self._message), ("bookie", self._bookie), ("SQL", self._sql)):
                 began = time.monotonic()
-                if words := step():
+                if words := step(server):
                     yield self._passed(subject, words, began)
         except _StepError as error:
             yield Check("boot", "server", "failed", _explained(error, server.lines() if server else ()))
@@ -85,7 +87,7 @@ class _Boot:
             raise
         return server
 
-    def _message(self) -> str:
+    def _message(self, _server: Running) -> str:
         """The consumer takes what was there before it: so both may start at once."""
         client, env = "bin/pulsar-client", self.patience.client
         taking = ("consume", _TOPIC, "-s", "pulsar-arm", "-p", "Earliest", "-n", "1")
@@ -99,8 +101,10 @@ class _Boot:
             consumer.stop()
         return "a message was produced and consumed"
 
-    def _bookie(self) -> str:
-        self._write("bookkeeper.conf", self.patience.bookkeeper(self._read("conf/bookkeeper.conf")))
+    def _bookie(self, server: Running) -> str:
+        named = (match[1] for line in server.lines() if (match := _BOOKIE.search(line)))
+        settings = self.patience.bookkeeper(self._read("conf/bookkeeper.conf"), next(named, ""))
+        self._write("bookkeeper.conf", settings)
         words = ("bin/bookkeeper", "shell", "bookiesanity", "-timeout", f"{self.patience.answer}")
         env = {"BOOKIE_CONF": f"{_PLACE}/bookkeeper.conf", **self.patience.tool}
         finished = run(self.machine, words, self.timeout, env)
@@ -108,7 +112,7 @@ class _Boot:
             raise _StepError("bin/bookkeeper shell bookiesanity does not succeed", finished.lines)
         return "`Bookie sanity test succeeded`"
 
-    def _sql(self) -> str:
+    def _sql(self, _server: Running) -> str:
         """Empty where the release has no SQL."""
         settings = self.home / "conf/presto/jvm.config"
         if not settings.is_file():

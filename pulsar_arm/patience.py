@@ -75,9 +75,10 @@ class Patience:
         """`conf/standalone.conf` with longer time-outs."""
         return _properties(text, _STANDALONE if self.emulated else {})
 
-    def bookkeeper(self, text: str) -> str:
-        """`conf/bookkeeper.conf` for a tool that asks the bookie of a standalone server."""
-        return _properties(text, _BOOKKEEPER | ({"zkTimeout": "60000"} if self.emulated else {}))
+    def bookkeeper(self, text: str, name: str = "") -> str:
+        """`conf/bookkeeper.conf` for a tool that asks the bookie, called `name`, of a standalone server."""
+        named = {"bookieId": name} if name else {}
+        return _properties(text, _BOOKKEEPER | named | ({"zkTimeout": "60000"} if self.emulated else {}))
 
     def sql(self, text: str) -> str:
         """The SQL worker's `jvm.config` with a heap that every machine has."""

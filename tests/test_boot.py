@@ -92,6 +92,17 @@ def test_a_server_without_sql_is_used_and_stopped(home: Path) -> None:
     assert all(told.stopped for argv, _env, told in machine.started if "shell" not in argv)
 
 
+def test_a_bookie_that_has_a_name_is_asked_by_it(home: Path) -> None:
+    named = f"Update BookieInfoCache (writable bookie) bk0test -> BookieServiceInfo\n{READY}"
+    addressed = f"Update BookieInfoCache (writable bookie) 127.0.0.1:3181 -> BookieServiceInfo\n{READY}"
+    written = []
+    for log in (named, addressed):
+        machine = Made(Told(log, None))
+        booted(machine, home)
+        written.append("bookieId=bk0test" in machine.written()["bookkeeper.conf"])
+    assert written == [True, False]
+
+
 def test_a_release_with_sql_is_asked(home: Path) -> None:
     (home / "conf/presto").mkdir()
     (home / "conf/presto/jvm.config").write_text("-server\n-Xmx16G\n-XX:+UseG1GC\n")
