@@ -221,10 +221,13 @@ def test_ctrl_c_leaves_nothing_behind_and_exits_130(tmp_path: Path) -> None:
     words = [sys.executable, "-m", "pulsar_arm", "port", str(fifo), "-o", str(tmp_path / "out.tar.gz")]
     with subprocess.Popen(words, stderr=subprocess.PIPE, text=True, env=environment) as process:
         writer = os.open(fifo, os.O_WRONLY)  # opens once the reader waits
-        time.sleep(0.2)
-        process.send_signal(signal.SIGINT)
-        _out, said = process.communicate(timeout=30)
-        os.close(writer)
+        try:
+            time.sleep(0.2)
+            process.send_signal(signal.SIGINT)
+            _out, said = process.communicate(timeout=30)
+        finally:
+            process.kill()  # where SIGINT is ignored, as below `nohup` or `&`, nothing else ends it
+            os.close(writer)
     assert process.returncode == 130
     assert "Interrupted" in said
     assert list(tmp_path.iterdir()) == [fifo]
