@@ -18,7 +18,7 @@ from pulsar_arm.host.registry import Access
 from pulsar_arm.options import EXIT_CODES, Options, default_cache, read_mirrors
 from pulsar_arm.printable import printable
 
-COMMANDS = ("fetch", "scan", "port", "build", "eject", "verify", "catalog", "explain", "doctor")
+COMMANDS = ("fetch", "scan", "port", "build", "eject", "verify", "catalog", "explain", "doctor", "deploy")
 """In the order of the work; each is the function of that name in `commands/NAME.py`."""
 
 

@@ -24,7 +24,6 @@ from pulsar_arm.build import Build, Order, blocker, owner, require_resolved
 from pulsar_arm.candidate import Ground
 from pulsar_arm.catalog import Catalog
 from pulsar_arm.checks import Level
-from pulsar_arm.classpath import class_paths
 from pulsar_arm.delivery import Delivered, Delivery, split_tag
 from pulsar_arm.distribution import Source, is_image, is_release, open_source
 from pulsar_arm.eject import write_context
@@ -47,10 +46,9 @@ from pulsar_arm.platforms import PLATFORMS, Platform
 from pulsar_arm.port import Ported, port
 from pulsar_arm.proof import cached, fetching, jre_of, prove
 from pulsar_arm.releases import Release, default_release, release
-from pulsar_arm.resolve import gaps_of, resolve, unresolved, widened
+from pulsar_arm.resolve import Resolver
 from pulsar_arm.sbom import sbom_json
-from pulsar_arm.scan import Gap, Inventory, scan
-from pulsar_arm.search import Outcome, Search
+from pulsar_arm.scan import scan
 from pulsar_arm.tree import HOME
 from pulsar_arm.verify import TIMEOUT, Subject, Verification, verify
 from pulsar_arm.where import Where, open_machine
@@ -98,43 +96,10 @@ class Pipeline:
         ground = Ground(self.target, runtime, jre_of(plan.inventory.distribution))
         return prove(plan, source, self.catalog, ground, bring, self.progress, graft=graft)
 
-    def search(
-        self, source: Source, group: str, artifact: str, version: str, library: str
-    ) -> tuple[tuple[Outcome, ...], tuple[Gap, ...]]:
-        """Look for what mends a library of `source`, for each version that is there; also its gaps.
-
-        Without a `version` the nearest one is looked for, with one that one is judged.
-        """
-        found = scan(source, self.catalog, self.target, self.progress)
-        alike = gaps_of(found, library)
-        gaps = tuple(gap for gaps in alike for gap in gaps)
-        search = self._search(source, found, gaps)
-        return tuple(search.find(group, artifact, one, version) for one in alike), gaps
-
-    def resolve(
-        self, source: Source, known: Plan, runtime: Runtime = ANY_GLIBC, *, graft: bool = False
-    ) -> Plan:
-        """The plan with what can be found for the gaps that the catalog leaves; what is found is said."""
-        gaps = unresolved(known)
-        if not gaps:
-            return known
-        outcomes = resolve(gaps, self._search(source, known.inventory, gaps, runtime))
-        for one in outcomes:
-            told = f"found {one.remedy.coordinate}, {one.remedy.why}" if one.remedy else "nothing was found"
-            self.progress.note(f"{one.library} {one.version} is not in the catalog: {told}.")
-        if not any(one.remedy for one in outcomes):
-            return known
-        wider = replace(self, catalog=widened(self.catalog, outcomes))
-        again = plan(known.inventory, wider.catalog, self.patches, libc=runtime.libc, graft=graft)
-        return wider.prove(source, again, runtime, graft=graft)
-
-    def _search(
-        self, source: Source, inventory: Inventory, gaps: Sequence[Gap], runtime: Runtime = ANY_GLIBC
-    ) -> Search:
-        root = inventory.distribution.root
-        paths = class_paths(source, root, {gap.scope for gap in gaps})
-        ground = Ground(self.target, runtime, jre_of(inventory.distribution))
-        return Search(paths, self.catalog, ground, self.repository, self.progress)
+    @property
+    def resolver(self) -> Resolver:
+        """What looks for remedies that the catalog lacks."""
+        return Resolver(self.repository, self.catalog, self.patches, self.target, self.progress)
 
     def runtime(self, base: str) -> Runtime:
         """What the base offers to native libraries, read from its files."""
@@ -217,6 +182,10 @@ class Pipeline:
         plans = tuple(replace(self, target=platform).scan(source) for platform in order.platforms)
         for one in plans:
             require_resolved(one, source)
+        if source.path.with_name(f"{source.path.name}.receipt.json").exists():
+            more = sum(len(one.actions) for one in plans)
+            left = f"{more} more changes are made" if more else "nothing is left to change"
+            self.progress.note(f"{source.name} was ported before, as the receipt beside it tells: {left}.")
         return source, plans, release(_server_version(plans[0], source))
 
     def _builds(self, order: Order, row: Release, work: Path) -> tuple[Build, ...]:

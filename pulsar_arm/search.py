@@ -6,21 +6,25 @@ a library for the target is fetched and judged, and the first against which noth
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from pulsar_arm.candidate import Candidate, Ground, Objection, judge
 from pulsar_arm.catalog import Action, Catalog, Remedy
 from pulsar_arm.classpath import ClassPath
+from pulsar_arm.formats.symbols import read_symbols
 from pulsar_arm.host.maven import Coordinate, NotPublished, Repository
 from pulsar_arm.host.progress import Progress
 from pulsar_arm.host.versions import outwards
 from pulsar_arm.licence import licence_of
+from pulsar_arm.linkage import libraries as held_by
 from pulsar_arm.published import libraries
 from pulsar_arm.scan import Gap
 
 MOST_JUDGED = 12
 """Candidates that are fetched and refused before the search ends: farther ones are ever less the same."""
+_LIBC_INSIDE = "__libc_malloc"
+"""Defined by libc.so.6 alone, and by what is linked statically with glibc: two in one process clash."""
 _ANY = ("*",)
 _UNTOLD = "not told by its pom"
 
@@ -125,10 +129,24 @@ class Search:
 
     def _objections(self, candidate: Candidate, gaps: Sequence[Gap]) -> tuple[Objection, ...]:
         """Those of the first class path in which something stands against it."""
-        judged = (
-            judge(candidate, gap, self.class_paths[gap.scope], self.catalog, self.ground) for gap in gaps
-        )
-        return next((objections for objections in judged if objections), ())
+        for gap in gaps:
+            jars = self.class_paths[gap.scope]
+            objections = judge(candidate, gap, jars, self.catalog, self.ground)
+            if objections or (objections := tuple(self._doubts(candidate, gap))):
+                return objections
+        return ()
+
+    def _doubts(self, candidate: Candidate, gap: Gap) -> Iterator[Objection]:
+        """What speaks against a library that nobody has tried yet, though it links."""
+        machine, jars = self.ground.target.name, self.class_paths[gap.scope]
+        there = [(location, jars[location]) for location in gap.locations if location in jars]
+        known = {content for _entry, content in held_by(there, (), machine)}
+        for entry, content in held_by([(str(candidate.coordinate), candidate.content)], (), machine):
+            if content in known:
+                yield Objection("known-bad", entry, f"{entry} is the very file that is there already")
+            if _LIBC_INSIDE in read_symbols(content).exported:
+                why = f"{entry} carries a C library of its own (it defines {_LIBC_INSIDE})"
+                yield Objection("system", entry, why)
 
 
 def _why(held: str, gaps: Sequence[Gap], refused: Sequence[Refused], without: Sequence[str]) -> str:

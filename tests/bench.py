@@ -96,6 +96,11 @@ def main() -> None:
         lambda: run([sys.executable, "-c", PLAIN, tarball]),
         True,
     )
+    # What it brings in has to be in the cache, or nothing would be linked.
+    with tempfile.TemporaryDirectory(dir=".") as place:
+        run([*PULSAR_ARM, "port", tarball, "-o", Path(place, "ported")])
+    planned = lambda: run([*PULSAR_ARM, "port", tarball, "--dry-run"])  # noqa: E731
+    against("scan and linkage of every replacement / scan", planned, scan)
     with tempfile.TemporaryDirectory(dir=".") as place:
         images(Path(place), tarball)
         base(Path(place))

@@ -142,6 +142,7 @@ def test_the_receipt_tells_that_nothing_was_there_before(
             "origin": COORDINATE,
             "origin_sha256": digest,
             "licence": "Apache-2.0",
+            "why": "its own build",
         }
     ]
     assert f"add {COORDINATE} beside it" in json.dumps(receipt["verdicts"])

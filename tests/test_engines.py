@@ -6,7 +6,9 @@ import os
 import platform as machine
 import re
 import shutil
+import signal
 import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -63,6 +65,7 @@ COPY --from=native / /
 LABEL org.opencontainers.image.version="2.6.0" \
       quoted="a \"b\" \$c"
 ENV PULSAR_ROOT_LOGGER="INFO,CONSOLE"
+ENV PATH="$PATH:/pulsar/bin"
 WORKDIR /pulsar
 USER 10000
 """
@@ -310,3 +313,39 @@ def test_any_dockerfile_can_be_built_with_a_folder_as_context(way: str, engine: 
     assert [content for entry, content in tree(image).items() if entry.path == "hello"] == [b"hello"]
     assert any("COPY hello /" in line for line in notes.said)
     assert sorted(path.name for path in context.iterdir()) == ["hello"]
+
+
+@pytest.mark.parametrize("way", WAYS[1:])
+def test_ctrl_c_leaves_neither_image_nor_mount_nor_folder(
+    way: str, engine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wrapper = tmp_path / "slow"
+    wrapper.mkdir()
+    for name in ("docker", "buildah", "podman"):
+        if program := shutil.which(name):
+            # The real program, which has not ended when all its work is done.
+            slow = f'{program} "$@" || exit; echo "[slow 1/1] STEP"; exec sleep 600'
+            script = f'#!/bin/sh\ncase " $* " in *" build "*) {slow};; esac\nexec {program} "$@"\n'
+            (wrapper / name).write_text(script)
+            (wrapper / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{wrapper}:{os.environ['PATH']}")
+    code = (
+        "import sys; from pathlib import Path; from test_engines import *\n"
+        "from pulsar_arm.host.progress import Terminal\n"
+        f"where = Path({str(tmp_path)!r})\n"
+        f"ENGINES[{engine!r}].build(recipe(where), where / 'blobs', fast=False, progress=Terminal())\n"
+    )
+    paths = f"{Path(__file__).parent}:{Path(__file__).parent.parent}"
+    environment = {**os.environ, "PYTHONPATH": paths}
+    running = subprocess.Popen(
+        [sys.executable, "-c", code], stderr=subprocess.PIPE, text=True, env=environment
+    )
+    try:
+        assert running.stderr
+        assert any("[slow 1/1]" in line for line in running.stderr)
+        running.send_signal(signal.SIGINT)
+        _out, said = running.communicate(timeout=120)
+    finally:
+        running.kill()
+    assert "KeyboardInterrupt" in said
+    assert left_behind(tmp_path / "blobs") == []

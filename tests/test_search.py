@@ -210,3 +210,23 @@ def test_a_port_takes_the_users_own_override(world: World) -> None:
 
 def load_catalog_digest(path: Path) -> str:
     return next(line for line in path.read_text().splitlines() if line.startswith("sha256")).split('"')[1]
+
+
+def test_a_library_that_is_there_already_mends_nothing(world: World) -> None:
+    jar = class_jar(WHOLE, files=ON_BOTH)
+    files = {"top/lib/org.made-db-1.1.0.jar": jar, "top/README": b""}
+    world.source = tarball(world.place / "y.tar", files)
+    world.publish("1.1.1", GOOD)
+    world.publish("1.1.2", class_jar(WHOLE, files={ARM: jni_library([*EXPORTS, "Java_db_Store_more"])}))
+    done = world.add()
+    assert "native/arm.so is the very file that is there already" in told(done)
+    assert world.remedy() == ("replace", "org.made:db:1.1.2")
+
+
+def test_a_library_with_a_c_library_inside_is_not_taken(world: World) -> None:
+    inside = {ARM: jni_library([*EXPORTS, "__libc_malloc"])}
+    world.publish("1.1.1", class_jar(WHOLE, files=inside))
+    world.publish("1.1.2", GOOD)
+    done = world.add()
+    assert "native/arm.so carries a C library of its own" in told(done)
+    assert world.remedy() == ("replace", "org.made:db:1.1.2")

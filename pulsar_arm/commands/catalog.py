@@ -92,7 +92,9 @@ def add(options: Options, coordinate: str, source: str, library: str | None, own
         raise UsageError(f"{coordinate!r} is not GROUP:ARTIFACT or GROUP:ARTIFACT:VERSION.")
     group, artifact, version = (*parts, "")[:3]
     pipeline = options.pipeline(own=own if own.exists() else None)
-    outcomes, gaps = pipeline.search(pipeline.open(source), group, artifact, version, library or artifact)
+    outcomes, gaps = pipeline.resolver.search(
+        pipeline.open(source), group, artifact, version, library or artifact
+    )
     report.print_out(search_table(outcomes, AARCH64.name))
     remedies = [outcome.remedy for outcome in outcomes if outcome.remedy]
     if remedies:

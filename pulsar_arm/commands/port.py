@@ -55,7 +55,7 @@ def port(
     plan = pipeline.scan(opened, runtime, graft=graft)
     plan = pipeline.prove(opened, plan, runtime, graft=graft, fetch=not dry_run)
     if resolve:
-        plan = pipeline.resolve(opened, plan, runtime, graft=graft)
+        plan = pipeline.resolver.resolve(opened, plan, runtime, graft=graft)
     report.print_out([report.plan_table(plan)])
     if out is not None and not dry_run:
         ported = pipeline.port(opened, plan, out, force=force, allow_unresolved=allow_unresolved)

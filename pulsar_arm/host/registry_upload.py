@@ -109,19 +109,19 @@ class Upload:
                 self._registry.send("DELETE", self._session, good=(202, 204)).close()
 
     def _attempt(self) -> None:
+        if self._session and self.sent:
+            self._resume()
+            if not self._session and self.is_there():
+                return  # it was finished, and only the answer was lost
+        if not self._session:
+            self._begin(self._uploads)
         try:
-            if self._session and self.sent:
-                self._resume()
-            if not self._session:
-                self._begin(self._uploads)
             if self._at < self._content.size:
                 self._send_rest()
             self._finish()
         except NotThereError as error:
-            self._session = ""
-            self._count_from(0)
-            if not self.is_there():  # else it was finished, and only the answer was lost
-                raise PassingError("the registry has forgotten the upload") from error
+            self._forget()
+            raise PassingError("the registry has forgotten the upload") from error
 
     def _begin(self, url: str) -> bool:
         """Whether the blob is there now, without an upload; else a session was begun."""
@@ -133,15 +133,22 @@ class Upload:
             return False
 
     def _resume(self) -> None:
-        """Ask how much has arrived."""
-        with self._registry.send("GET", self._session, good=(200, 202, 204)) as response:
-            told = _RANGE.fullmatch(response.headers.get("Range", ""))
-            self._move(response)
+        """Ask how much has arrived; the session is gone where the registry does not know it any more."""
+        try:
+            with self._registry.send("GET", self._session, good=(200, 202, 204)) as response:
+                told = _RANGE.fullmatch(response.headers.get("Range", ""))
+                self._move(response)
+        except NotThereError:
+            return self._forget()
         arrived = int(told[1]) + 1 if told else 0
         if not 1 < arrived <= self._content.size:  # 0-0 is said of nothing and of one byte
             self.give_up()
-            self._session, arrived = "", 0
-        self._count_from(arrived)
+            return self._forget()
+        return self._count_from(arrived)
+
+    def _forget(self) -> None:
+        self._session = ""
+        self._count_from(0)
 
     def _send_rest(self) -> None:
         headers = {"Content-Type": _OCTETS}
