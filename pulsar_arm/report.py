@@ -211,7 +211,8 @@ def verification_table(verification: Verification) -> RenderableType:
     for check in verification.checks:
         outcome = Text(check.outcome, style=_OUTCOMES[check.outcome])
         rows.add_row(outcome, check.level, words(check.subject, "bold"))
-        rows.add_row("", "", words(check.evidence))
+        for line in check.evidence.splitlines():
+            rows.add_row("", "", words(line))
     failed = sum(check.outcome == "failed" for check in verification.checks)
     count = len(verification.checks)
     tolerated = sum(check.outcome == "tolerated" for check in verification.checks)
