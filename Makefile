@@ -14,7 +14,7 @@ READY     := $(VENV)/.ready
 PYTEST    := $(BIN)/python -m pytest
 SYSTEM    := mmdebstrap qemu-user-static
 
-.PHONY: help image ci-local test e2e lint bench port-all dist clean system
+.PHONY: help image ci-local test e2e goldens lint bench port-all dist clean system
 
 help: ## List the commands
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -34,10 +34,13 @@ test: $(READY) system ## Lint, unit tests, and one pass over the real 2.6.0: sca
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(PYTEST) -m "not e2e"
+	$(PYTEST) -m "not e2e and not goldens"
 
 e2e: $(READY) system ## Start the server of the image under emulation (minutes)
 	$(PYTEST) -m e2e -s
+
+goldens: $(READY) ## Hold the scan of 38 releases and connectors against what readelf says of them (5 GB to download)
+	$(PYTEST) -m goldens
 
 lint: $(READY) ## Style and types only
 	$(BIN)/ruff check .

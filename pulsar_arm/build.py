@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pulsar_arm import parts, report
+from pulsar_arm.authorities import authority_layer
 from pulsar_arm.base_store import Base
 from pulsar_arm.candidate import Ground
 from pulsar_arm.catalog import Catalog
@@ -28,6 +29,7 @@ from pulsar_arm.platforms import AARCH64, Platform
 from pulsar_arm.port import Ported, port
 from pulsar_arm.proof import fetching, prove
 from pulsar_arm.releases import Release
+from pulsar_arm.reports.layers import LayerRow, Part, layer_rows, part
 from pulsar_arm.scan import Gap, scan
 from pulsar_arm.tree import Layer, Owner, addition_layer, server_layers
 
@@ -65,6 +67,10 @@ class Order:
     """To the registry that `tag` names."""
     load: bool = False
     """Into this machine's engine."""
+    labels: tuple[tuple[str, str], ...] = ()
+    """The user's own, which go before ours."""
+    authorities: tuple[bytes, ...] = ()
+    """Certificates (DER) that the images shall trust beside those of the base."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +81,8 @@ class Made:
     image: Image
     receipt: str
     """The receipts of its parts, as JSON; the image's label `pulsar-arm.receipt` is the digest of this."""
+    layers: tuple[LayerRow, ...]
+    """What each of its layers holds and weighs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +117,8 @@ class Build:
     def run(self, source: Source, plan: Plan) -> tuple[Made, ...]:
         """Port the server that `plan` is about, build on it, and give the images that were ordered."""
         built: dict[str, Image] = {}
-        made = {}
+        made: dict[str, Made] = {}
+        held: list[Part] = []
         for prepared in self._prepare(source, plan, built):
             name, blobs = prepared.recipe.name, self.work / "blobs"
             blobs.mkdir(parents=True, exist_ok=True)
@@ -120,7 +129,9 @@ class Build:
                 progress=self.progress,
                 cache=self.cache / "paths",
             )
-            made[name] = Made(name, built[name], prepared.receipt)
+            held += [part(tar.removesuffix(".tar"), one) for tar, one in prepared.recipe.context.items()]
+            rows = layer_rows(built[name], self.base.name, held)
+            made[name] = Made(name, built[name], prepared.receipt, rows)
         return tuple(made[name] for name in self.order.images)
 
     def prepare(self, source: Source, plan: Plan) -> tuple[Prepared, ...]:
@@ -130,7 +141,8 @@ class Build:
     def _prepare(self, source: Source, plan: Plan, built: Mapping[str, Image]) -> Iterator[Prepared]:
         """One image after the other; a parent that stands in `built` by then is told to its child."""
         server = self._port(source, plan, "server")
-        yield self._prepared("pulsar", _stage(self.base.name), self.base.image, self._server_layers(server))
+        layers = (*self._authority_layers(), *self._server_layers(server))
+        yield self._prepared("pulsar", _stage(self.base.name), self.base.image, layers)
         if "pulsar-all" in self.order.images:
             yield self._prepared("pulsar-all", "pulsar", built.get("pulsar"), self._addition_layers())
 
@@ -142,6 +154,11 @@ class Build:
         ported = port(source, plan, self.work / out, self.repository, self.progress)
         self.ported.append(ported)
         return ported
+
+    def _authority_layers(self) -> tuple[Layer, ...]:
+        if not self.order.authorities:
+            return ()
+        return (authority_layer(self.base.image, self.base.java_home, self.order.authorities),)
 
     def _server_layers(self, server: Ported) -> tuple[Layer, ...]:
         unpacked = Source("the ported server", server.path, "directory")
@@ -202,6 +219,7 @@ class Build:
             *((("pulsar-arm.distribution", f"sha256:{source}"),) if source else ()),
             ("pulsar-arm.receipt", digest(receipt.encode())),
         )
+        labels = tuple({**dict(labels), **dict(self.order.labels)}.items())
         environment = self.release.environment
         user = self.order.user
         wish = Wish(name, version, self.target, parent_name, parent, layers, labels, environment, user)

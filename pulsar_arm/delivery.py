@@ -1,4 +1,4 @@
-"""Write what a build hands over: per image its archive, the receipts and the package lists of its bases."""
+"""Write what a build hands over: per image its archive, and per platform receipt, packages, layers."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from pulsar_arm import report
 from pulsar_arm.base_store import Base
 from pulsar_arm.build import Made, Order
 from pulsar_arm.errors import UsageError
@@ -13,6 +14,7 @@ from pulsar_arm.formats.oci import Image, digest, index_of
 from pulsar_arm.formats.oci_archive import write_archive
 from pulsar_arm.host.files import whole_file
 from pulsar_arm.platforms import Platform
+from pulsar_arm.reports.layers import LayerRow, layers_json
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,13 +30,15 @@ class Delivered:
     """One a platform."""
     packages: tuple[Path, ...]
     """One a platform."""
+    layers: tuple[tuple[str, tuple[LayerRow, ...]], ...]
+    """Platform (`linux/arm64`) and layers."""
 
 
 class Delivery:
     """Where the files of a build go, asked before the work begins.
 
-    The archive is named `IMAGE-VERSION-OS-ARCH.tar`, with several platforms `IMAGE-VERSION.tar`; receipt
-    and package list belong to one platform and always name it.
+    The archive is named `IMAGE-VERSION-OS-ARCH.tar`, with several platforms `IMAGE-VERSION.tar`; receipt,
+    package list and layers belong to one platform and always name it.
     """
 
     def __init__(self, order: Order, version: str) -> None:
@@ -64,24 +68,23 @@ class Delivery:
         archive, reference = self._archive(name), self._references[name]
         write_archive(images, archive, reference, force=force)
         beside = [self._beside(name, platform) for platform in self._order.platforms]
-        for (receipt, packages), one, base in zip(beside, made, bases, strict=True):
-            for path, text in ((receipt, one.receipt), (packages, base.package_list)):
+        for paths, one, base in zip(beside, made, bases, strict=True):
+            layers = report.dump(layers_json(one.image.digest, one.layers))
+            for path, text in zip(paths, (one.receipt, base.package_list, layers), strict=True):
                 with whole_file(path, force=force) as place:
                     place.write_text(text, encoding="utf-8")
-        receipts, lists = zip(*beside, strict=True)
-        return Delivered(name, reference, _digest(images), archive, receipts, lists)
+        receipts, lists, _layers = zip(*beside, strict=True)
+        told = tuple((one.image.platform, one.layers) for one in made)
+        return Delivered(name, reference, _digest(images), archive, receipts, lists, told)
 
     def _archive(self, name: str) -> Path:
         platforms = self._order.platforms
         one = f"-{_spelled(platforms[0])}" if len(platforms) == 1 else ""
         return self._order.output / f"{name}-{self._version}{one}.tar"
 
-    def _beside(self, name: str, platform: Platform) -> tuple[Path, Path]:
+    def _beside(self, name: str, platform: Platform) -> tuple[Path, ...]:
         stem = f"{name}-{self._version}-{_spelled(platform)}"
-        return (
-            self._order.output / f"{stem}.receipt.json",
-            self._order.output / f"{stem}.packages.json",
-        )
+        return tuple(self._order.output / f"{stem}.{what}.json" for what in ("receipt", "packages", "layers"))
 
 
 def split_tag(tag: str) -> tuple[str, str]:

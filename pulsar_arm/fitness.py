@@ -38,6 +38,15 @@ class Runtime:
     label: str = ""
     """What reports call it; else its C library."""
 
+    @property
+    def told(self) -> str:
+        """What follows the machine: ` with glibc 2.28 and pages of 64 KiB`; empty for any glibc."""
+        known = self.label or self.version or self.libc != "glibc"
+        words = ([str(self)] if known else []) + (
+            [f"pages of {_kib(self.page_size)}"] if self.page_size else []
+        )
+        return f" with {' and '.join(words)}" if words else ""
+
     def __str__(self) -> str:
         """`glibc 2.28`, or the name of the image that was read."""
         return self.label or f"{self.libc} {self.version}".strip()
@@ -76,7 +85,8 @@ def misfit(elf: Elf, runtime: Runtime, beside: Collection[str] = ()) -> str | No
 
 def _misfits(elf: Elf, runtime: Runtime, beside: Collection[str]) -> Iterator[str]:
     if elf.libc not in (runtime.libc, ""):
-        yield f"is built for {elf.libc}, and {runtime} has {runtime.libc}"
+        where = f"which {runtime} has" if runtime.label else "which it shall run on"
+        yield f"is built for {elf.libc}, not for {runtime.libc}, {where}"
     if runtime.libraries is not None:
         yield from _lacks(elf, runtime, runtime.libraries, beside)
     elif wanted := _newer(elf, runtime):

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from pulsar_arm.authorities import read_authorities
 from pulsar_arm.base_definition import base_names
 from pulsar_arm.build import Order
 from pulsar_arm.errors import UsageError
@@ -61,6 +62,21 @@ def order_options(command: str) -> Callable[[Callable[..., None]], Callable[...,
         click.option(
             "--user", default="10000", show_default=True, metavar="UID[:GID]", help="Who the server runs as."
         ),
+        click.option(
+            "--label",
+            "labels",
+            envvar=f"PULSAR_ARM_{command}_LABEL",
+            multiple=True,
+            metavar="KEY=VALUE",
+            help="A label of the images; may be given several times.",
+        ),
+        click.option(
+            "--extra-ca",
+            type=click.Path(path_type=Path),
+            multiple=True,
+            metavar="FILE",
+            help="Trust the certificates (PEM) in FILE too; may be given several times.",
+        ),
         click.option("--mirror", metavar="URL", help="The Debian mirror for the base."),
         click.option("--refresh", is_flag=True, help="Look for newer packages of the base."),
         catalog_option(command),
@@ -77,6 +93,8 @@ def order_options(command: str) -> Callable[[Callable[..., None]], Callable[...,
             connectors: str,
             tag: str,
             user: str,
+            labels: tuple[str, ...],
+            extra_ca: tuple[Path, ...],
             mirror: str | None,
             refresh: bool,
             own: Path | None,
@@ -92,6 +110,8 @@ def order_options(command: str) -> Callable[[Callable[..., None]], Callable[...,
                 user=user,
                 mirror=mirror,
                 refresh=refresh,
+                labels=tuple(_label(text) for text in labels),
+                authorities=read_authorities(extra_ca),
             )
             function(*arguments, order=order, own=own, **others)
 
@@ -115,6 +135,13 @@ def _platforms(text: str) -> tuple[Platform, ...]:
     if not found:
         raise UsageError("--platform names none: give linux/arm64, linux/amd64 or both.")
     return tuple(dict.fromkeys(found))
+
+
+def _label(text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not equals or not key or key.split() != [key]:
+        raise UsageError(f"--label {text} is no KEY=VALUE.")
+    return key, value
 
 
 def _words(text: str) -> tuple[str, ...]:

@@ -51,7 +51,7 @@ from pulsar_arm.sbom import sbom_json
 from pulsar_arm.scan import scan
 from pulsar_arm.tree import HOME
 from pulsar_arm.verify import TIMEOUT, Subject, Verification, verify
-from pulsar_arm.where import open_machine
+from pulsar_arm.where import Where, open_machine
 
 DEFAULT_BASE = "debian"
 
@@ -182,6 +182,10 @@ class Pipeline:
         plans = tuple(replace(self, target=platform).scan(source) for platform in order.platforms)
         for one in plans:
             require_resolved(one, source)
+        if source.path.with_name(f"{source.path.name}.receipt.json").exists():
+            more = sum(len(one.actions) for one in plans)
+            left = f"{more} more changes are made" if more else "nothing is left to change"
+            self.progress.note(f"{source.name} was ported before, as the receipt beside it tells: {left}.")
         return source, plans, release(_server_version(plans[0], source))
 
     def _builds(self, order: Order, row: Release, work: Path) -> tuple[Build, ...]:
@@ -205,10 +209,13 @@ class Pipeline:
             for platform in order.platforms
         )
 
-    def verify(self, name: str, level: Level, *, timeout: float = TIMEOUT) -> Verification:
+    def verify(
+        self, name: str, level: Level, *, where: Where = "auto", timeout: float = TIMEOUT
+    ) -> Verification:
         """Prove an image, or a distribution on the default base, up to `level`.
 
-        From `probe` on programs of it run; `timeout` is in seconds, for each JVM that is waited for.
+        From `probe` on programs of it run, in the place `where`; `timeout` is in seconds, for each JVM that
+        is waited for.
         """
         emulator = find_emulator(self.target) if level != "static" else None
         with tempfile.TemporaryDirectory(prefix="pulsar-arm-") as place:
@@ -216,7 +223,7 @@ class Pipeline:
             image = is_reference(name) or is_image(name)
             unpacking = self._unpack_image if image else self._unpack_distribution
             subject = unpacking(name, root)
-            with open_machine(subject, level, emulator) as machine:
+            with open_machine(subject, level, where, emulator, self.progress) as machine:
                 return verify(
                     subject, level, self.catalog, self.target, emulator, self.progress, machine, timeout
                 )
@@ -227,7 +234,7 @@ class Pipeline:
             unpack(image, root)
         config = image.settings.get("config") or {}
         user = str(config.get("User") or "0")
-        return Subject(name, root, root / HOME, _environment(image), user, image.settings)
+        return Subject(name, root, root / HOME, _environment(image), user, image)
 
     def _unpack_distribution(self, name: str, root: Path) -> Subject:
         source = self.open(name)

@@ -17,15 +17,14 @@ from pulsar_arm import inside
 from pulsar_arm.checks import Check, Outcome
 from pulsar_arm.host.machine import Machine, run
 from pulsar_arm.inside.probe import PROBES
+from pulsar_arm.patience import QUICK
 from pulsar_arm.plan import BLOCKING
 from pulsar_arm.requirements import REQUIREMENT_CLASSES
 from pulsar_arm.scan import Gap, Inventory
 
-QUICK = "-XX:+UseSerialGC -XX:TieredStopAtLevel=1"
-"""JVM options for a start that is emulated: every JRE from 8 on knows them."""
-
 _SERVER = "lib"
 _SQL = ("lib/presto/lib", "trino/lib")
+_JVM = "JVM"
 _CODECS = ("LZ4", "ZLIB", "ZSTD", "SNAPPY")
 _SEND = """
 set -e
@@ -64,31 +63,32 @@ def _tried(
     while todo:
         finished = run(machine, ("sh", "-c", _SEND, "sh", *texts, class_path, QUICK, *todo), timeout)
         told = [match.groups() for line in finished.lines if (match := _LINE.match(line))]
-        answers = {name: (kind, words) for kind, name, words in told if kind != "begin"}
-        began = [name for kind, name, _words in told if kind == "begin"]
-        for name in [name for name in todo if name in answers]:
-            kind, words = answers[name]
-            yield _check(name, kind == "passed", words, machine, gaps.get(name))
-        if unanswered := [name for name in todo if name not in answers]:
-            last = _last_words(finished.lines)
-            over = f"it did not answer within {timeout:.0f} s" if finished.status is None else ""
-            ended = over or f"the JVM ended with status {finished.status}: {last}"
-            if not began or began[-1] in answers:
-                yield Check(
-                    "probe", "python3", "failed", f"{machine.description}, nothing could be tried: {ended}"
-                )
-                return
-            yield _check(began[-1], False, ended, machine, gaps.get(began[-1]))
-        todo = [name for name in unanswered if name != (began or [""])[-1]]
+        answers = {name: (kind == "passed", words) for kind, name, words in told if kind != "begin"}
+        last = next((name for kind, name, _words in reversed(told) if kind == "begin"), "")
+        ended = _last_words(finished.lines)
+        ended = f"the JVM ended with status {finished.status}: {ended}"
+        if finished.status is None:
+            ended = f"it did not answer within {timeout:.0f} s"
+        works, words = answers.get(_JVM, (False, ended))
+        if len(todo) == len(names) or not works:
+            place = f"{machine.description}: {words}"
+            yield Check("probe", f"{_JVM} for {class_path}", "passed" if works else "failed", place)
+        if not works:
+            return
+        for name in (name for name in todo if name in answers):
+            yield _check(name, *answers[name], gaps.get(name))
+        if last not in answers:
+            yield _check(last, False, ended, gaps.get(last))
+        todo = [name for name in todo if name not in answers and name != last]
 
 
-def _check(name: str, works: bool, words: str, machine: Machine, gap: Gap | None) -> Check:
+def _check(name: str, works: bool, words: str, gap: Gap | None) -> Check:
     outcome: Outcome = "passed" if works else "failed"
     if not works and gap and gap.severity not in BLOCKING:
         outcome = "tolerated"
     reason = f"; {gap.reason}" if gap and not works else ""
     subject = name.replace("codec:", "codec ").replace("requirements:", "")
-    return Check("probe", subject, outcome, f"{machine.description}: {words}{reason}")
+    return Check("probe", subject, outcome, f"{words}{reason}")
 
 
 def _last_words(lines: Sequence[str]) -> str:

@@ -178,7 +178,8 @@ def heading(verdicts: Sequence[Verdict]) -> tuple[Text, Text]:
     """The severity, and the name with the places it stands in, of verdicts that are alike."""
     subject = verdicts[0].subject
     places = [one.subject.scope if isinstance(one.subject, Gap) else one.subject.location for one in verdicts]
-    what = words(name(subject), "bold").append(printable(f" in {', '.join(places)}"), style="not bold")
+    where = f"{kind(subject)} in {', '.join(places)}"
+    what = words(name(subject), "bold").append(printable(where), style="not bold")
     return Text(subject.severity, style=_STYLES[subject.severity]), what
 
 
@@ -189,13 +190,19 @@ def name(subject: Gap | PlatformCheck) -> str:
     return subject.class_name.rsplit(".", 1)[-1]
 
 
+def kind(subject: Gap | PlatformCheck) -> str:
+    """What follows a name: ` (broken)` and ` (unfit)`; nothing where it is plainly missing."""
+    return f" ({subject.kind})" if isinstance(subject, Gap) and subject.kind != "missing" else ""
+
+
 def verification_table(verification: Verification) -> RenderableType:
     """The answer first, then a row for each check."""
     rows = columns(3)
     for check in verification.checks:
         outcome = Text(check.outcome, style=_OUTCOMES[check.outcome])
         rows.add_row(outcome, check.level, words(check.subject, "bold"))
-        rows.add_row("", "", words(check.evidence))
+        for line in check.evidence.splitlines():
+            rows.add_row("", "", words(line))
     failed = sum(check.outcome == "failed" for check in verification.checks)
     count = len(verification.checks)
     tolerated = sum(check.outcome == "tolerated" for check in verification.checks)
@@ -212,7 +219,7 @@ def headline(inventory: Inventory) -> str:
 
 def answer(inventory: Inventory) -> str:
     """The answer without its numbers and its full stop."""
-    target = inventory.target.name
+    target = f"{inventory.target.name}{inventory.runtime.told}"
     if not any(inventory.summary().values()):
         where = " in what could be read" if inventory.unreadable else ""
         return f"{title(inventory)}: nothing found that would break on {target}{where}"

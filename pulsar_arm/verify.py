@@ -12,19 +12,21 @@ import io
 import os
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
+from pulsar_arm.boot import boot
 from pulsar_arm.catalog import Catalog
 from pulsar_arm.checks import Check, Level
 from pulsar_arm.distribution import Source
 from pulsar_arm.errors import InputError
 from pulsar_arm.formats.native import HEAD_SIZE, read_head
+from pulsar_arm.formats.oci import Image
 from pulsar_arm.host.emulation import Emulator, LoadResult, jvm_folders, load_library
 from pulsar_arm.host.machine import Machine
 from pulsar_arm.host.progress import Progress
+from pulsar_arm.patience import Patience
 from pulsar_arm.plan import BLOCKING
 from pulsar_arm.platforms import X86_64, Platform
 from pulsar_arm.probe import probe
@@ -63,8 +65,8 @@ class Subject:
     """What its programs see; the folders of JAVA_HOME hold what natives link against."""
     user: str
     """Who they run as: `UID[:GID]`, or a name of the root's passwd."""
-    settings: Mapping[str, Any] | None
-    """The image's config, or None for a distribution that is no image yet."""
+    image: Image | None
+    """None for a distribution that is no image yet."""
 
 
 def verify(
@@ -89,7 +91,27 @@ def verify(
     if machine is not None:
         _announce(machine, emulator, progress)
         checks += probe(machine, subject.home, inventory, timeout)
+    if machine is not None and level == "boot":
+        checks += _boot(subject, checks, machine, emulator, progress, timeout)
     return Verification(subject.name, level, tuple(checks), inventory)
+
+
+def _boot(
+    subject: Subject,
+    checks: Sequence[Check],
+    machine: Machine,
+    emulator: Emulator | None,
+    progress: Progress,
+    timeout: float,
+) -> Iterator[Check]:
+    if failed := [check.subject for check in checks if check.outcome == "failed"]:
+        yield Check(
+            "boot", "server", "skipped", f"not started, since this fails already: {', '.join(failed)}"
+        )
+        return
+    patience = Patience(emulated=not (emulator and emulator.native))
+    progress.note(f"Starting the server {machine.description}.")
+    yield from boot(machine, subject.home, patience, timeout, progress)
 
 
 def _announce(machine: Machine, emulator: Emulator | None, progress: Progress) -> None:
@@ -98,9 +120,9 @@ def _announce(machine: Machine, emulator: Emulator | None, progress: Progress) -
 
 
 def _config(subject: Subject, target: Platform) -> Iterator[Check]:
-    if subject.settings is None:
+    if subject.image is None:
         return
-    settings = subject.settings
+    settings = subject.image.settings
     found = f"{settings.get('os')}/{settings.get('architecture')}"
     yield _check("static", "platform", found == target.oci_platform, f"the config says {found}")
     said = f"runs as user {subject.user}"
@@ -163,7 +185,9 @@ def _load(
             if digest not in seen:
                 library = Path(folder, f"{len(seen)}-{Path(location).name}")
                 library.write_bytes(content)
-                seen[digest] = load_library(emulator, subject.root, library, search)
+                result = load_library(emulator, subject.root, library, search)
+                words = tuple(line.replace(f"{library.resolve()}", library.name) for line in result.words)
+                seen[digest] = replace(result, words=words)
             return seen[digest]
 
         for native in chosen:
@@ -174,8 +198,11 @@ def _load(
 
 
 def _taken(native: Native, result: LoadResult, emulator: Emulator) -> Check:
-    needs = ", ".join(f"{name} ({path})" for name, path in result.resolved) or "no other library"
-    taken = f"{emulator.description} the image's ld.so takes it, with {needs}"
+    places: dict[str, list[str]] = {}
+    for name, path in result.resolved:
+        places.setdefault(str(Path(path).parent), []).append(name)
+    needs = "; ".join(f"{', '.join(names)} of {folder}" for folder, names in places.items())
+    taken = f"{emulator.description} the image's ld.so takes it, with {needs or 'no other library'}"
     return _check(
         "load", native.location, result.accepted, taken if result.accepted else "; ".join(result.words)
     )
@@ -195,8 +222,14 @@ def _missed(gap: Gap, inventory: Inventory, loaded: Callable[[str], LoadResult],
     lacks = f"{name} has no library for {inventory.target.name}: {gap.reason}"
     if not others:
         return Check("load", gap.locations[0], "failed", lacks)
+    # To ld.so a library of another machine is none at all: it says that there is no such file.
     words = "; ".join(loaded(others[0].location).words)
-    return Check("load", others[0].location, "failed", f"{lacks}; {emulator.description} ld.so says: {words}")
+    return Check(
+        "load",
+        others[0].location,
+        "failed",
+        f"{lacks}; {emulator.description} ld.so says to that of {others[0].machine}: {words}",
+    )
 
 
 def _chosen(inventory: Inventory, catalog: Catalog, target: Platform) -> list[Native]:

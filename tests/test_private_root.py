@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 import platform as machine
-import shutil
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from rooted import made_root
 
 from pulsar_arm.errors import HostError, InputError
 from pulsar_arm.host.emulation import Emulator
@@ -20,28 +19,13 @@ from pulsar_arm.platforms import platform
 
 HERE = Emulator(platform(machine.machine()), "")
 ENV = {"PATH": "/usr/bin:/bin", "MADE": "a b"}
-PROGRAMS = ("sh", "id", "sleep", "cat", "ls", "touch", "chroot")
 
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A shell and a few programs of this machine, with the libraries they ask for."""
     if os.geteuid() != 0:
         pytest.skip("a private root needs root")
-    root = tmp_path_factory.mktemp("root")
-    for name in PROGRAMS:
-        program = shutil.which(name)
-        assert program is not None
-        told = subprocess.run(["ldd", program], capture_output=True, text=True, check=True).stdout
-        files = [word for word in told.split() if word.startswith("/")]
-        for file in [*files, program]:
-            target = root / file.lstrip("/") if file in files else root / "usr/bin" / name
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(file, target)
-    (root / "home").mkdir()
-    (root / "etc").mkdir(exist_ok=True)
-    (root / "etc/passwd").write_text("root:x:0:0::/:/bin/sh\nmade:x:4321:77::/home:/bin/sh\n")
-    return root
+    return made_root(tmp_path_factory.mktemp("root"))
 
 
 @pytest.fixture

@@ -45,7 +45,7 @@ class Told:
 
 @dataclass
 class Replay:
-    """A machine on which the JVMs leave these logs, one after the other."""
+    """A machine on which the JVMs start and leave these logs, one after the other."""
 
     logs: list[tuple[str, int | None]]
     asked: list[Sequence[str]] = field(default_factory=list)
@@ -53,7 +53,8 @@ class Replay:
 
     def start(self, argv: Sequence[str], env: Mapping[str, str] | None = None) -> Told:
         self.asked.append(argv)
-        return Told(*self.logs.pop(0))
+        text, code = self.logs.pop(0)
+        return Told(text if "python3" in text else f"@begin JVM\n@passed JVM Java 8 starts\n{text}", code)
 
 
 def native(library: str, scope: str = "lib") -> Native:
@@ -77,9 +78,10 @@ def probed(machine: Replay, home: Path, found: Inventory, timeout: float = 5) ->
 def test_only_libraries_that_the_server_s_class_path_holds_are_tried(tmp_path: Path) -> None:
     machine = Replay([(f"@begin jna\n@passed jna called\n{CODECS}", 0)])
     checks = probed(machine, tmp_path, inventory("jna", "nobody-knows-this"))
-    assert list(checks) == ["jna", "codec LZ4", "codec ZLIB", "codec ZSTD", "codec SNAPPY"]
+    assert list(checks) == ["JVM for lib/*", "jna", "codec LZ4", "codec ZLIB", "codec ZSTD", "codec SNAPPY"]
     assert {check.outcome for check in checks.values()} == {"passed"}
-    assert checks["jna"].evidence == "on a made machine: called"
+    assert checks["JVM for lib/*"].evidence == "on a made machine: Java 8 starts"
+    assert checks["jna"].evidence == "called"
 
 
 @pytest.mark.parametrize(
@@ -89,7 +91,7 @@ def test_only_libraries_that_the_server_s_class_path_holds_are_tried(tmp_path: P
 def test_a_gap_decides_whether_a_failure_is_tolerated(tmp_path: Path, severity: str, outcome: str) -> None:
     machine = Replay([(f"noise\n@begin jna\nmore noise\n@failed jna no such .so\n{CODECS}", 0)])
     check = probed(machine, tmp_path, inventory("jna", gaps=(gap("jna", severity),)))["jna"]
-    assert (check.outcome, check.evidence) == (outcome, "on a made machine: no such .so; jna hurts")
+    assert (check.outcome, check.evidence) == (outcome, "no such .so; jna hurts")
 
 
 def test_a_library_that_fails_without_a_gap_is_a_failure(tmp_path: Path) -> None:
@@ -111,14 +113,14 @@ def test_a_library_that_kills_the_jvm_is_named_and_the_rest_is_tried_in_another(
 def test_a_jvm_that_does_not_answer_fails_at_what_it_hangs_on(tmp_path: Path) -> None:
     machine = Replay([("@begin jna\n", None), (CODECS, 0)])
     check = probed(machine, tmp_path, inventory("jna"), timeout=0)["jna"]
-    assert (check.outcome, check.evidence) == ("failed", "on a made machine: it did not answer within 0 s")
+    assert (check.outcome, check.evidence) == ("failed", "it did not answer within 0 s")
 
 
 def test_an_image_without_python_fails_once(tmp_path: Path) -> None:
     machine = Replay([("python3: there is no such program\n", 127)])
     checks = probed(machine, tmp_path, inventory("jna"))
-    assert list(checks) == ["python3"]
-    assert "status 127: python3: there is no such program" in checks["python3"].evidence
+    assert list(checks) == ["JVM for lib/*"]
+    assert "status 127: python3: there is no such program" in checks["JVM for lib/*"].evidence
 
 
 def test_the_check_of_presto_is_asked_where_its_class_is(tmp_path: Path) -> None:

@@ -14,7 +14,9 @@ from pathlib import Path
 import pytest
 from builders_oci import blob_of, file, image_of
 from builders_registry import PASSWORD, USER, Peer, access, docker_config, make_certificate, registry
+from click.testing import CliRunner
 
+from pulsar_arm.cli import cli
 from pulsar_arm.errors import HostError, InputError, PulsarArmError, UsageError
 from pulsar_arm.formats.oci import Image
 from pulsar_arm.formats.oci_archive import write_archive
@@ -25,6 +27,7 @@ from pulsar_arm.host.registry import Access, Registry
 from pulsar_arm.host.registry_pull import pull
 from pulsar_arm.host.registry_push import Pushed, push
 from pulsar_arm.platforms import AARCH64
+from pulsar_arm.publish import Publisher
 
 BIG = random.Random(1).randbytes(3_000_000)
 
@@ -240,6 +243,34 @@ def test_what_the_registry_shows_after_a_push_is_compared(tmp_path: Path, peer: 
     peer.faults.rewrite = image.manifest + b"\n"
     with pytest.raises(HostError, match=r"is sha256:\w+ after the push, not sha256:"):
         sent(tmp_path, peer, "x:1", image, force=True)
+
+
+def test_a_push_without_a_registry_in_its_tag_is_refused_before_the_work() -> None:
+    outcome = CliRunner().invoke(cli, ["build", "--push"])
+    assert isinstance(outcome.exception, UsageError)
+    assert "--push needs --tag" in str(outcome.exception)
+
+
+@pytest.mark.parametrize("pair", ["ghcr.io", "=x", "ghcr.io=", "ghcr.io=UPPER CASE"])
+def test_a_mirror_that_names_no_two_hosts_is_a_usage_error(pair: str) -> None:
+    outcome = CliRunner().invoke(cli, ["--registry-mirror", pair, "scan", "x"])
+    assert (outcome.exit_code, "no HOST=HOST[/PREFIX]" in outcome.output) == (2, True)
+
+
+def test_an_unreachable_registry_is_told_before_anything_is_built(tmp_path: Path, peer: Peer) -> None:
+    peer.auth = "basic"
+    references = [f"{peer.host}/acme/pulsar:1"]
+    with pytest.raises(HostError, match="wants a login"):
+        Publisher(references, access(tmp_path), Silent(), to_registry=True, to_engine=False, force=False)
+
+
+def test_images_of_one_build_share_what_was_pushed(tmp_path: Path, peer: Peer, image: Image) -> None:
+    told, names = Told(), [f"{peer.host}/acme/{name}:1" for name in ("pulsar", "pulsar-all")]
+    publisher = Publisher(names, access(tmp_path), told, to_registry=True, to_engine=False, force=False)
+    for name in names:
+        publisher.publish(name, tmp_path / "no archive is read", [image])
+    assert peer.received == sum(layer.size for layer in image.layers) + len(image.config)
+    assert ", 0.0 of 3.0 MB sent: sha256:" in told.notes[-1]
 
 
 # With a real registry server, and independent readers where they are

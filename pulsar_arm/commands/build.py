@@ -14,6 +14,7 @@ from pulsar_arm.engines.choice import AUTO
 from pulsar_arm.errors import UsageError
 from pulsar_arm.options import Options, example, force_option, pass_options
 from pulsar_arm.ordering import DEFAULT_TAG, order_options
+from pulsar_arm.reports.layers import layer_table
 
 
 @click.command(
@@ -64,5 +65,7 @@ def build(
         return
     delivered, plans = pipeline.build(order)
     report.print_out([report.plan_table(plan) for plan in plans])
+    for one in delivered:
+        report.print_out(layer_table(f"{one.reference} for {name}", rows) for name, rows in one.layers)
     for one in delivered:
         click.echo(f"{one.archive}  {one.reference}  {one.digest}")

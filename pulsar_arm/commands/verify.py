@@ -22,11 +22,19 @@ from pulsar_arm.reports import junit
 from pulsar_arm.reports.evidence import beside, read_receipt, render
 from pulsar_arm.reports.html import Evidence
 from pulsar_arm.verify import TIMEOUT
+from pulsar_arm.where import WHERES, Where
 
 
 @click.command(epilog=example("pulsar-arm verify images/pulsar-2.6.0-linux-arm64.tar"))
 @click.argument("source")
-@click.option("--level", type=click.Choice(LEVELS[:3]), default="load", show_default=True)
+@click.option("--level", type=click.Choice(LEVELS), default="load", show_default=True)
+@click.option(
+    "--where",
+    type=click.Choice(WHERES),
+    default="auto",
+    show_default=True,
+    help="Run its programs in a private root (needs root), or in a container of the local engine.",
+)
 @click.option(
     "--timeout",
     type=click.FloatRange(min=1),
@@ -48,6 +56,7 @@ def verify(
     options: Options,
     source: str,
     level: Level,
+    where: Where,
     timeout: float,
     form: str,
     out: Path | None,
@@ -58,12 +67,13 @@ def verify(
 
     static: the config, a new scan, the machine of every program. load: each native that a loader would
     choose is given to the image's own dynamic loader, emulated where this machine is another. probe: the
-    libraries are used in the image's JVM, through the distribution's own jars.
+    libraries are used in the image's JVM, through the distribution's own jars. boot: the server
+    starts, a message goes through it, its bookie passes the sanity test, and SQL answers where there is SQL.
     """
     place = receipt or beside(source)
     parts = read_receipt(place) if place and form == "html" else ()
     pipeline = options.pipeline()
-    verification = pipeline.verify(source, level, timeout=timeout)
+    verification = pipeline.verify(source, level, where=where, timeout=timeout)
     if form == "table":
         tables = [report.verification_table(verification)]
         write_out(report.as_text(tables), out, force=force) if out else report.print_out(tables)

@@ -71,6 +71,8 @@ class LayerBlob(Blob):
 
     diff_id: str
     """`sha256:` and 64 digits, of the tar without compression."""
+    written: int = field(default=0, compare=False)
+    """Bytes of that tar, as told by what wrote it; 0 when that is not known."""
 
     def open_tar(self) -> io.BufferedIOBase:
         """The tar without its compression, seekable where it has none; `DAMAGED` tells what it may raise."""
@@ -79,6 +81,13 @@ class LayerBlob(Blob):
         if self.media_type == LAYER_GZIP:
             return cast(io.BufferedIOBase, gzip_ng.GzipNGFile(fileobj=self.open(), mode="rb"))  # type: ignore[no-untyped-call]
         return io.BufferedReader(_Unpacked(self.open()), 1 << 17)
+
+    def tar_size(self) -> int:
+        """Bytes of the tar without compression; where its writer did not tell, it is read for them."""
+        if self.written:
+            return self.written
+        with self.open_tar() as tar:
+            return sum(len(piece) for piece in iter(lambda: tar.read(1 << 20), b""))
 
 
 class _Slice(io.RawIOBase):

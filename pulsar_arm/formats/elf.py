@@ -21,6 +21,7 @@ _VERSION_ROW = 16
 _WEAK = 2  # VER_FLG_WEAK (gABI, "Symbol Versioning"): the loader warns at most where it is not there
 _EXECUTE = 1  # PF_X
 _TEXTREL = 4  # DF_TEXTREL
+_OF_GCC = "libgcc_s.so.1"
 _JEMALLOC = b"<jemalloc>"
 """Every message of jemalloc begins so; an allocator that is linked in brings it along."""
 # What pyelftools raises on bytes that are not what the header promises.
@@ -101,7 +102,7 @@ def _read(elf: ELFFile, jemalloc: bool) -> Elf:
     return Elf(
         soname=soname,
         needed=tuple(needed),
-        libc=_libc(needed, requires),
+        libc=_libc(needed, requires, wanted),
         requires=tuple(sorted(requires.items())),
         versions=tuple((library, tuple(names)) for library, names in wanted.items()),
         defines=defines,
@@ -143,7 +144,9 @@ def _versions(elf: ELFFile) -> tuple[dict[str, list[str]], dict[str, str], tuple
                     wanted.setdefault(str(row.name), []).append(version.name)
                 names.append(version.name)
             for name in names if isinstance(section, GNUVerNeedSection) else ():
-                if match := _VERSION.match(name):
+                match = _VERSION.match(name)
+                # GCC's library has versions of that name too, on every C library.
+                if match and (match[1], row.name) != ("GLIBC", _OF_GCC):
                     family, number = match[1], match[2]
                     highest[family] = max(highest.get(family, "0"), number, key=version_order)
     return wanted, highest, tuple(defines)
@@ -154,12 +157,12 @@ def version_order(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in version.split(".") if part)
 
 
-def _libc(needed: list[str], requires: dict[str, str]) -> str:
-    # First, because a library for musl may want GLIBC_2.0 all the same: a version that libgcc_s defines.
+def _libc(needed: list[str], requires: dict[str, str], wanted: dict[str, list[str]]) -> str:
     if any(name.startswith(("libc.musl-", "ld-musl")) for name in needed):
         return "musl"
     if "GLIBC" in requires or any(name.startswith(("libc.so.6", "ld-linux")) for name in needed):
         return "glibc"
-    if any(name in ("libc.so", "liblog.so", "libandroid.so") for name in needed):
+    # Android's C library and an unnamed musl are both libc.so; only Android's has versions.
+    if {"liblog.so", "libandroid.so"} & set(needed) or "LIBC" in wanted.get("libc.so", ()):
         return "bionic"
-    return ""
+    return "musl" if "libc.so" in needed else ""

@@ -49,7 +49,8 @@ for folder in ("/dev", "/run", "/tmp"):
 for device in ("null", "zero", "full", "random", "urandom"):
     open(root + "/dev/" + device, "w").close()
     mount("--bind", "/dev/" + device, root + "/dev/" + device)
-os.mkdir(root + "/dev/shm", 0o1777)
+os.mkdir(root + "/dev/shm")
+os.chmod(root + "/dev/shm", 0o1777)
 os.symlink("/proc/self/fd", root + "/dev/fd")
 os.chroot(root)
 with open("/etc/hosts", "w") as file:

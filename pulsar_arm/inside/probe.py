@@ -232,7 +232,15 @@ def main(class_path: str, options: str, *names: str) -> None:
         # As the java program does with a wildcard.
         jars = sorted(map(str, Path(place[:-1]).glob("*.jar"))) if place.endswith("/*") else [place]
         places += jars
-    java = Java(":".join(places), options.split())
+    _say("@begin JVM")
+    began = time.monotonic()
+    try:
+        java = Java(":".join(places), options.split())
+        version, vendor = (_property(java, name) for name in ("java.version", "java.vendor"))
+        _say(f"@passed JVM Java {version} of {vendor} starts ({time.monotonic() - began:.0f} s)")
+    except JavaError as error:
+        _say(f"@failed JVM {error}")
+        return
     for name in names:
         _say(f"@begin {name}")
         began = time.monotonic()
@@ -243,6 +251,11 @@ def main(class_path: str, options: str, *names: str) -> None:
         _say(f"{kind} {name} {said} ({time.monotonic() - began:.0f} s)")
     # Threads of the libraries may hold the JVM; what they still want to do is of no matter.
     os._exit(0)
+
+
+def _property(java: Java, name: str) -> str:
+    signature = "(Ljava/lang/String;)Ljava/lang/String;"
+    return str(java.call("java/lang/System", "getProperty", signature, None, name))
 
 
 def _say(line: str) -> None:
