@@ -9,12 +9,14 @@ IMAGES     ?= build/images
 CONNECTORS ?= kafka,jdbc-postgres
 RELEASE    ?= 2.6.0
 
+FUZZ_EXAMPLES ?= 20000
+
 BIN       := $(VENV)/bin
 READY     := $(VENV)/.ready
 PYTEST    := $(BIN)/python -m pytest
 SYSTEM    := mmdebstrap qemu-user-static
 
-.PHONY: help image ci-local test e2e goldens lint bench port-all dist clean system
+.PHONY: help image ci-local test e2e lint fuzz bench port-all dist clean system
 
 help: ## List the commands
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
@@ -46,6 +48,9 @@ lint: $(READY) ## Style and types only
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+fuzz: $(READY) ## Try the readers with FUZZ_EXAMPLES broken inputs for each property; stops at the first that breaks
+	FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) $(PYTEST) -m hypothesis -x
 
 bench: $(READY) system ## Print speed and memory as ratios of one run; gates nothing
 	$(BIN)/python tests/bench.py

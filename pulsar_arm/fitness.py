@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, cast
 
 from pulsar_arm.errors import UsageError
-from pulsar_arm.formats.elf import Elf, version_order
+from pulsar_arm.formats.dynamic import Elf, version_order
 
 PAGE_SIZES = {"4k": 4096, "16k": 16384, "64k": 65536}
 """The pages that Linux on aarch64 can be built for, in bytes."""

@@ -71,9 +71,13 @@ class Pipeline:
 
     def open(self, name: str) -> Source:
         """SOURCE as the user wrote it; a release number is fetched into the cache and checked."""
+        return open_source(name, self.path(name), self.target)
+
+    def path(self, name: str) -> Path:
+        """Where SOURCE lies, once what does not lie here was fetched."""
         if is_release(name):
-            return open_source(name, parts.fetch_server(name, self.repository))
-        return open_source(name, self._fetched(name, *PLATFORMS), self.target)
+            return parts.fetch_server(name, self.repository)
+        return self._fetched(name, *PLATFORMS)
 
     def scan(self, source: Source, runtime: Runtime = ANY_GLIBC, *, graft: bool = False) -> Plan:
         """What would break, and what would be done about it: a plan touches nothing."""

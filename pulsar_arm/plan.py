@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from pulsar_arm.catalog import Catalog, Remedy
-from pulsar_arm.host.maven import Coordinate
+from pulsar_arm.formats.coordinate import Coordinate
 from pulsar_arm.patches import ClassPatch, Patch
 from pulsar_arm.platforms import Platform
 from pulsar_arm.scan import Gap, Inventory, PlatformCheck

@@ -7,11 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from typing import Any
-
-from rich.console import Console, Group, RenderableType
-from rich.table import Table
-from rich.text import Text
+from typing import TYPE_CHECKING, Any
 
 from pulsar_arm.catalog import SEVERITIES
 from pulsar_arm.plan import (
@@ -26,10 +22,16 @@ from pulsar_arm.plan import (
     Unresolved,
     Verdict,
 )
-from pulsar_arm.port import Ported
 from pulsar_arm.printable import printable
 from pulsar_arm.scan import Gap, Inventory, PlatformCheck
-from pulsar_arm.verify import Verification
+
+if TYPE_CHECKING:  # rich is for tables only, and takes longer to import than a jar to scan
+    from rich.console import RenderableType
+    from rich.table import Table
+    from rich.text import Text
+
+    from pulsar_arm.port import Ported
+    from pulsar_arm.verify import Verification
 
 SCHEMA_VERSION = 1
 _STYLES = {"fatal": "bold red", "feature": "red", "degraded": "yellow", "harmless": "dim"}
@@ -143,6 +145,9 @@ def _escaped(line: str) -> str:
 
 def plan_table(plan: Plan) -> RenderableType:
     """What a port does about each gap and check, worst first."""
+    from rich.console import Group
+    from rich.text import Text
+
     rows = columns(3)
     for verdicts in alike(plan.verdicts):
         first = verdicts[0]
@@ -176,6 +181,8 @@ def alike(verdicts: Sequence[Verdict]) -> list[list[Verdict]]:
 
 def heading(verdicts: Sequence[Verdict]) -> tuple[Text, Text]:
     """The severity, and the name with the places it stands in, of verdicts that are alike."""
+    from rich.text import Text
+
     subject = verdicts[0].subject
     places = [one.subject.scope if isinstance(one.subject, Gap) else one.subject.location for one in verdicts]
     where = f"{kind(subject)} in {', '.join(places)}"
@@ -197,6 +204,9 @@ def kind(subject: Gap | PlatformCheck) -> str:
 
 def verification_table(verification: Verification) -> RenderableType:
     """The answer first, then a row for each check."""
+    from rich.console import Group
+    from rich.text import Text
+
     rows = columns(3)
     for check in verification.checks:
         outcome = Text(check.outcome, style=_OUTCOMES[check.outcome])
@@ -236,11 +246,15 @@ def title(inventory: Inventory) -> str:
 
 def words(text: str, style: str = "") -> Text:
     """Text for a table, its markup and control characters without effect."""
+    from rich.text import Text
+
     return Text(printable(text), style=style)
 
 
 def columns(count: int) -> Table:
     """Rows without lines; only the last column may be folded."""
+    from rich.table import Table
+
     table = Table(box=None, pad_edge=False, show_header=False)
     for number in range(1, count + 1):
         table.add_column(overflow="fold", no_wrap=number < count)
@@ -249,6 +263,8 @@ def columns(count: int) -> Table:
 
 def print_out(parts: Iterable[RenderableType], *, colour: bool | None = None) -> None:
     """Print tables to stdout, 100 columns wide at most where that is no narrower terminal."""
+    from rich.console import Console
+
     console = Console(highlight=False, no_color=colour is False or None)
     console.width = min(console.width, _WIDTH) if console.is_terminal else _WIDTH
     for part in parts:
@@ -257,6 +273,8 @@ def print_out(parts: Iterable[RenderableType], *, colour: bool | None = None) ->
 
 def as_text(parts: Sequence[RenderableType]) -> str:
     """The same tables as plain text."""
+    from rich.console import Console
+
     console = Console(highlight=False, width=_WIDTH, no_color=True, force_terminal=False, record=False)
     with console.capture() as captured:
         for part in parts:

@@ -25,7 +25,7 @@ from pulsar_arm.host.progress import Progress
 from pulsar_arm.lookup import Kind, Lookup, file_name, for_linux
 from pulsar_arm.platforms import Platform
 from pulsar_arm.requirements import read_requirements
-from pulsar_arm.walk import Findings, FoundClass, FoundNative, Unreadable, walk
+from pulsar_arm.walk import LIMITS, Findings, FoundClass, FoundNative, Limits, Unreadable, walk
 
 _UNKNOWN: Severity = "feature"
 _UNKNOWN_REASON = (
@@ -116,7 +116,12 @@ class Inventory:
 
 
 def scan(
-    source: Source, catalog: Catalog, target: Platform, progress: Progress, runtime: Runtime = ANY_GLIBC
+    source: Source,
+    catalog: Catalog,
+    target: Platform,
+    progress: Progress,
+    runtime: Runtime = ANY_GLIBC,
+    limits: Limits = LIMITS,
 ) -> Inventory:
     """Read a source once and judge it for `target`, and for the system it shall run on.
 
@@ -124,7 +129,7 @@ def scan(
     """
     with ThreadPoolExecutor(1) as hashing, progress.task(f"Scanning {source.name}", source.size()) as advance:
         digest = hashing.submit(source.sha256)
-        findings = walk(source.members(advance), target.name, again=source.members)
+        findings = walk(source.members(advance), target.name, limits, again=source.members)
         distribution = recognise(findings.paths, source, digest.result())
     return judge(findings, distribution, catalog, target, runtime)
 

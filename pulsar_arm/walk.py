@@ -17,7 +17,7 @@ from typing import IO
 
 from pulsar_arm.errors import InputError
 from pulsar_arm.formats.archive import Content, Member, unsafe
-from pulsar_arm.formats.elf import Elf, read_elf
+from pulsar_arm.formats.dynamic import Elf
 from pulsar_arm.formats.native import HEAD_SIZE, Head, read_head
 from pulsar_arm.formats.zip import ZIP_MAGICS, Entry, EntryError, Zip, in_memory, on_disk
 from pulsar_arm.identity import identity
@@ -335,6 +335,8 @@ def _loose(path: str, head: Head, content: bytes) -> FoundNative:
 
 
 def _structure(content: bytes) -> tuple[Elf | None, str]:
+    from pulsar_arm.formats.elf import read_elf  # pyelftools is slow to import, and most jars need it not
+
     try:
         return read_elf(content), ""
     except InputError as error:

@@ -320,7 +320,7 @@ def test_an_image_is_judged_as_its_layers_show_it(tmp_path: Path, catalog: Catal
     # What the catalog knows of `lib` holds for the image's own, wherever the distribution lies in it.
     assert [(gap.severity, gap.scope) for gap in found.gaps if gap.library == "rocksdbjni"] == [
         ("fatal", "pulsar/lib"),
-        ("harmless", "pulsar/plugin"),
+        ("feature", "pulsar/plugin"),
     ]
 
 

@@ -18,6 +18,7 @@ ORDER = (
     ("options",),
     (
         "pipeline",
+        "scanner",
         "report",
         "reports",
         "catalog_report",

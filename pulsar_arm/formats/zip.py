@@ -26,7 +26,10 @@ _LONGEST_LINK = 4096
 _PIECE = 1 << 20
 _MOST = 4 << 20
 # APPNOTE 4.3.12 (central directory), 4.3.7 (local header), 4.3.16 (end), 4.3.15 and 4.3.14 (zip64).
-_ROW = struct.Struct("<4s4x2HI3I3H4x2I")
+_ROW = struct.Struct("<8x2HI3I10x2I")
+_LENGTHS = struct.Struct("<3H")
+_LENGTHS_AT = 28
+"""Where a row has the lengths of its name, extra field and comment."""
 _LOCAL = struct.Struct("<4s22x2H")
 _END = struct.Struct("<4s6xH2IH")
 _LOCATOR = struct.Struct("<4s16x")
@@ -81,27 +84,24 @@ class Zip:
 
     def entries(self, passing: str = "", but: Collection[str] = ()) -> Iterator[Entry]:
         """Every entry in the order of the directory; without those named `...passing`, except for `but`."""
-        rows, at, suffix = self._directory, 0, passing.encode()
-        kept = {name.encode() for name in but}
-        start, end = _ROW.size, len(rows)
-        while at < end:
-            if at + start > end:
-                raise _damaged("its directory is cut off")
-            row = _ROW.unpack_from(rows, at)
-            magic, flags, method, time, crc, packed, size, named, extra, comment, mode, offset = row
-            if magic != b"PK\x01\x02":
+        rows, at = self._directory, 0
+        suffix, kept = passing.encode(), tuple(name.encode() for name in but)
+        while at < len(rows):
+            if at + _ROW.size > len(rows) or not rows.startswith(b"PK\x01\x02", at):
                 raise _damaged("a row of its directory does not begin as one")
-            begin = at + start
-            name = rows[begin : begin + named]
-            at = begin + named + extra + comment
-            if at > end:
+            named, extra, comment = _LENGTHS.unpack_from(rows, at + _LENGTHS_AT)
+            row, begin, end = at, at + _ROW.size, at + _ROW.size + named
+            at = end + extra + comment
+            if at > len(rows):
                 raise _damaged("its directory is cut off")
-            if suffix and name.endswith(suffix) and name not in kept:
+            # Without a slice of the name: this is done for every class of a release.
+            if suffix and rows.endswith(suffix, begin, end) and rows[begin:end] not in kept:
                 continue
+            flags, method, time, crc, packed, size, mode, offset = _ROW.unpack_from(rows, row)
             if _FULL in (packed, size, offset):
-                more = rows[begin + named : begin + named + extra]
+                more = rows[end : end + extra]
                 size, packed, offset = _zip64(more, size, packed, offset)
-            shown = _decoded(name, flags)
+            shown = _decoded(rows[begin:end], flags)
             yield Entry(shown, flags, method, time, crc, packed, size, mode >> 16, offset + self._shift)
 
     def open(self, entry: Entry) -> IO[bytes]:
