@@ -93,7 +93,7 @@ class Bench:
         ).pipeline()
         self._systems = systems
         self._work = work
-        self._places: dict[tuple[str, str], tuple[Gap, ClassPath]] = {}
+        self._places: dict[str, tuple[dict[str, Gap], dict[str, ClassPath]]] = {}
         self._keys = str(work / "keys.p12")
         kind = ("-alias", "k", "-keyalg", "RSA", "-storetype", "PKCS12", "-dname", "CN=localhost")
         words = ("keytool", "-genkeypair", *kind, "-storepass", "changeit", "-keystore", self._keys)
@@ -139,17 +139,17 @@ class Bench:
 
     def _place(self, row: Row) -> tuple[Gap, ClassPath]:
         """The first gap of the library, which is the one in `lib` where there is one, and its class path."""
-        key = (row.source, row.library)
-        if key not in self._places:
+        if row.source not in self._places:
             name = row.source
             if ":" in name:
                 name = str(self._pipeline.repository.fetch(Coordinate.parse(name)).path)
             source = self._pipeline.open(name)
             inventory = self._pipeline.scan(source).inventory
-            gap = next(one for one in inventory.gaps if one.library == row.library)
-            paths = class_paths(source, inventory.distribution.root, {gap.scope})
-            self._places[key] = (gap, paths[gap.scope])
-        return self._places[key]
+            gaps = {one.library: one for one in reversed(inventory.gaps)}
+            scopes = {gap.scope for gap in gaps.values()}
+            self._places[row.source] = (gaps, class_paths(source, inventory.distribution.root, scopes))
+        gaps, paths = self._places[row.source]
+        return gaps[row.library], paths[gaps[row.library].scope]
 
     def _changed(self, row: Row) -> ClassPath:
         """The class path with the candidate in its place, what is changed first."""
