@@ -9,15 +9,17 @@ IMAGES     ?= build/images
 CONNECTORS ?= kafka,jdbc-postgres
 RELEASE    ?= 2.6.0
 
+FUZZ_EXAMPLES ?= 20000
+
 BIN       := $(VENV)/bin
 READY     := $(VENV)/.ready
 PYTEST    := $(BIN)/python -m pytest
 SYSTEM    := mmdebstrap qemu-user-static
 
-.PHONY: help image test e2e lint bench dist clean system
+.PHONY: help image ci-local test e2e lint fuzz bench port-all dist clean system
 
 help: ## List the commands
-	@grep -hE '^[a-z0-9]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
 
 image: $(READY) system ## Build and verify arm64 images of pulsar and pulsar-all out of the real release
 	@echo "pulsar-all gets the connectors $(CONNECTORS); make image CONNECTORS=all brings every one (1.15 GB)."
@@ -26,22 +28,35 @@ image: $(READY) system ## Build and verify arm64 images of pulsar and pulsar-all
 	$(BIN)/pulsar-arm verify $(IMAGES)/pulsar-$(RELEASE)-linux-arm64.tar
 	$(BIN)/pulsar-arm verify $(IMAGES)/pulsar-all-$(RELEASE)-linux-arm64.tar
 
+ci-local: $(READY) system ## What CI does for users, with this machine's engine: scan, build, verify, run; PUSH=true TAG=... pushes
+	PATH="$(abspath $(BIN)):$$PATH" FROM=$(RELEASE) CONNECTORS=$(CONNECTORS) OUTPUT=$(IMAGES) IMAGES=pulsar,pulsar-all RUN=true \
+	    bash .ci/images
+
 test: $(READY) system ## Lint, unit tests, and one pass over the real 2.6.0: scan, port, image, load
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(PYTEST) -m "not e2e"
+	$(PYTEST) -m "not e2e and not goldens"
 
 e2e: $(READY) system ## Start the server of the image under emulation (minutes)
 	$(PYTEST) -m e2e -s
+
+goldens: $(READY) ## Hold the scan of 38 releases and connectors against what readelf says of them (5 GB to download)
+	$(PYTEST) -m goldens
 
 lint: $(READY) ## Style and types only
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+fuzz: $(READY) ## Try the readers with FUZZ_EXAMPLES broken inputs for each property; stops at the first that breaks
+	FUZZ_EXAMPLES=$(FUZZ_EXAMPLES) $(PYTEST) -m hypothesis -x
+
 bench: $(READY) system ## Print speed and memory as ratios of one run; gates nothing
 	$(BIN)/python tests/bench.py
+
+port-all: $(READY) ## Port every distribution and connector, and write docs/ports.md (an hour, 4 GB once)
+	$(BIN)/python tests/port_all.py docs/ports.md
 
 dist: $(READY) ## Make the wheel and the sdist
 	$(BIN)/python -m build

@@ -10,12 +10,15 @@ from dataclasses import dataclass
 from pulsar_arm.errors import InputError
 from pulsar_arm.formats.blob import DAMAGED
 from pulsar_arm.formats.oci import Image
+from pulsar_arm.platforms import PLATFORMS, platform
 
 _GLIBC = re.compile(r"(usr/)?lib(64)?/([^/]+/)?libc(\.so\.6|-[0-9.]+\.so)")
 _GLIBC_BANNER = re.compile(rb"GNU C Library [^\n]* version ([0-9]+\.[0-9]+)")
 _MUSL = re.compile(r"(usr/)?lib/ld-musl-[a-z0-9_]+\.so\.1")
 _JVM = re.compile(r"(?P<home>.+?)/(jre/)?lib/([a-z0-9_]+/)?server/libjvm\.so")
 _IMPLEMENTOR = re.compile(r'^IMPLEMENTOR="(.*)"$', re.MULTILINE)
+_HEADER = 20
+"""Bytes of an ELF header up to the end of e_machine (System V gABI)."""
 _DPKG = "var/lib/dpkg/status"
 
 
@@ -34,7 +37,11 @@ class Survey:
 
 
 def survey(image: Image) -> Survey:
-    """Read all layers of `image` once; InputError when one is damaged."""
+    """Read all layers of `image` once.
+
+    InputError when one is damaged, or when the C library is built for another machine than the image says:
+    `docker import` and old builders put files of one platform under the name of another.
+    """
     config = image.settings.get("config") or {}
     env = dict(line.partition("=")[::2] for line in config.get("Env") or ())
     libc, java_home, status = "", str(env.get("JAVA_HOME", "")).rstrip("/"), ""
@@ -48,9 +55,12 @@ def survey(image: Image) -> Survey:
                         continue
                     path = posixpath.normpath(member.name).lstrip("/")
                     if _GLIBC.fullmatch(path):
-                        version = read_glibc(content.read())
+                        library = content.read()
+                        _require_machine(image, path, library)
+                        version = read_glibc(library)
                         libc = f"glibc-{version}" if version else libc
                     elif _MUSL.fullmatch(path):
+                        _require_machine(image, path, content.read(_HEADER))
                         libc = libc or "musl"
                     elif path == _DPKG:
                         status = content.read().decode(errors="replace")
@@ -66,6 +76,16 @@ def survey(image: Image) -> Survey:
             ) from error
     vendor = _IMPLEMENTOR.search(releases.get(java_home, ""))
     return Survey(java_home, vendor[1] if vendor else "", libc, _packages(status))
+
+
+def _require_machine(image: Image, path: str, library: bytes) -> None:
+    number = int.from_bytes(library[18:_HEADER], "little")
+    if library.startswith(b"\x7fELF") and number != platform(image.platform).elf_machine:
+        found = next((one.name for one in PLATFORMS if one.elf_machine == number), f"machine {number}")
+        raise InputError(
+            f"The image says it is for {image.platform}, but its /{path} is for {found}: choose a base that"
+            " is what it says, or make the image again for its platform."
+        )
 
 
 def read_glibc(content: bytes) -> str:

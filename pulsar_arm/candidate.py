@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from pulsar_arm.catalog import Catalog
+from pulsar_arm.catalog import Action, Catalog
 from pulsar_arm.classpath import Jar
 from pulsar_arm.errors import InputError
 from pulsar_arm.fitness import ANY_GLIBC, Runtime, misfit
@@ -40,7 +40,7 @@ class Ground:
 class Candidate:
     """A jar that is offered as a remedy, and how it would be used."""
 
-    action: Literal["replace", "add", "graft"]
+    action: Action
     """`graft` takes nothing but the library out of it, and puts that into the old jar."""
     coordinate: Coordinate
     content: bytes

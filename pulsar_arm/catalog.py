@@ -7,19 +7,19 @@ library (its Maven artifact id, or a loose file's stem); README.md in that folde
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from itertools import pairwise
 from pathlib import Path
-from typing import Literal, TypeVar, cast, get_args
+from typing import Literal, cast, get_args
 
 from pulsar_arm.errors import CatalogError
 from pulsar_arm.tables import Table, read_toml
 
 Severity = Literal["fatal", "feature", "degraded", "harmless"]
 SEVERITIES: tuple[Severity, ...] = get_args(Severity)
-Action = Literal["replace", "add", "tolerate"]
+Action = Literal["replace", "add", "graft", "tolerate"]
 _ACTIONS: tuple[Action, ...] = get_args(Action)
 
 
@@ -58,6 +58,8 @@ class Remedy:
     sha256: str
     licence: str
     why: str
+    opt_in: bool = False
+    """Whether it is taken only when asked for: a graft whose file names no proof that it runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,11 +96,11 @@ class Override:
 
     def judge(self, scope: str, version: str) -> Judgement | None:
         """The first judgement whose scope and version fit."""
-        return _first(self.judgements, scope, version)
+        return next((row for row in self.judgements if _fits(row, scope, version)), None)
 
-    def remedy(self, scope: str, version: str) -> Remedy | None:
-        """The first remedy whose scope and version fit."""
-        return _first(self.remedies, scope, version)
+    def remedies_for(self, scope: str, version: str) -> tuple[Remedy, ...]:
+        """All remedies whose scope and version fit, the preferred first."""
+        return tuple(row for row in self.remedies if _fits(row, scope, version))
 
     def known_bad(self, version: str) -> KnownBad | None:
         """The row that names this version, if one does."""
@@ -129,7 +131,7 @@ def load_catalog(place: Path | None = None) -> Catalog:
         if one.stem.casefold() == other.stem.casefold():
             first, second = one.relative_to(place), other.relative_to(place)
             raise CatalogError(f"{place} has two overrides for {one.stem}: remove {first} or {second}.")
-    return {path.stem: _load(path) for path in paths}
+    return {path.stem: read_override(path) for path in paths}
 
 
 def layered(own: Path | None) -> Catalog:
@@ -141,11 +143,8 @@ def _match(patterns: tuple[str, ...], value: str) -> bool:
     return any(fnmatchcase(value, pattern) for pattern in patterns)
 
 
-_Row = TypeVar("_Row", Judgement, Remedy)
-
-
-def _first(rows: Iterable[_Row], scope: str, version: str) -> _Row | None:
-    return next((row for row in rows if _match(row.scopes, scope) and _match(row.versions, version)), None)
+def _fits(row: Judgement | Remedy, scope: str, version: str) -> bool:
+    return _match(row.scopes, scope) and _match(row.versions, version)
 
 
 _ANY = ("*",)
@@ -153,7 +152,8 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 _COORDINATE = re.compile(r"[^:\s]+:[^:\s]+:[^:\s]+(?::[^:\s]+){0,2}")
 
 
-def _load(path: Path) -> Override:
+def read_override(path: Path) -> Override:
+    """One file; CatalogError names the key that is wrong."""
     top = Table(path.name, read_toml(path))
     if top.number("schema") != 1:
         raise CatalogError(f"{path.name}: schema must be 1, the only one this version knows.")
@@ -205,6 +205,7 @@ def _remedy(row: Table) -> Remedy:
         sha256=row.matching("sha256", _SHA256) if brings else "",
         licence=row.text("licence") if brings else "",
         why=row.text("why"),
+        opt_in=action == "graft" and not row.text("proof", ""),
     )
     row.end()
     return remedy

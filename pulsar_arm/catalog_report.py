@@ -10,6 +10,7 @@ from rich.console import Group, RenderableType
 
 from pulsar_arm import report
 from pulsar_arm.catalog import Catalog, Override, Remedy
+from pulsar_arm.search import Outcome
 
 
 def catalog_table(catalog: Catalog, own: Path | None) -> RenderableType:
@@ -57,6 +58,32 @@ def recheck_table(rows: Sequence[tuple[Override, Remedy, tuple[str, ...]]]) -> R
     bad = sum(bool(wrong) for _override, _remedy, wrong in rows)
     answer = f"{bad} of {len(rows)} jars are" if bad else f"None of {len(rows)} jars is"
     return Group(report.words(f"{answer} other than the catalog says."), table)
+
+
+def search_table(outcomes: Sequence[Outcome], machine: str) -> Iterator[RenderableType]:
+    """For each version that has the gap: what was found, or the first things against each candidate."""
+    for outcome in outcomes:
+        remedy = outcome.remedy
+        found = f"{remedy.action} {remedy.coordinate}" if remedy else "nothing will do"
+        yield report.words(f"{outcome.library} {outcome.version}: {found}", "bold")
+        rows = report.columns(2)
+        for one in outcome.refused:
+            rows.add_row("refused", report.words(str(one.coordinate), "bold"))
+            for objection in one.objections[:_SHOWN]:
+                rows.add_row("", report.words(str(objection)))
+            if len(one.objections) > _SHOWN:
+                rows.add_row("", f"and {len(one.objections) - _SHOWN} more")
+        if outcome.without:
+            rows.add_row("lack", report.words(f"no library for {machine} in {', '.join(outcome.without)}"))
+        if outcome.unseen:
+            rows.add_row("unseen", f"{outcome.unseen} farther versions: name one to have it judged")
+        if remedy:
+            rows.add_row("licence", report.words(remedy.licence))
+        yield rows
+
+
+_SHOWN = 5
+"""Objections to one candidate; a version that differs much has hundreds."""
 
 
 def _where(scopes: tuple[str, ...], versions: tuple[str, ...]) -> str:

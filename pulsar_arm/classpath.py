@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import io
-import zipfile
 from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from functools import partial
 
 from zlib_ng import zlib_ng
 
 from pulsar_arm.distribution import Source
 from pulsar_arm.errors import InputError
-from pulsar_arm.formats import archive
-from pulsar_arm.formats.jar import ZIP_DAMAGE, read_entry
+from pulsar_arm.formats.jar import ZIP_DAMAGE
+from pulsar_arm.formats.zip import STORED, ZIP_MAGICS, Entry, in_memory
 from pulsar_arm.walk import scope_of
 
 Jar = tuple[str, bytes]
@@ -31,7 +30,7 @@ def class_paths(source: Source, root: str, scopes: Collection[str]) -> dict[str,
         path = member.path.removeprefix(f"{root}/") if root else member.path
         if content is not None and (scope_of(path) in found or _within(path, found)):
             head = content.read(4)
-            if head in archive.ZIP_MAGICS:
+            if head in ZIP_MAGICS:
                 _collect(path, scope_of(path), head + content.read(), found)
     return found
 
@@ -39,31 +38,32 @@ def class_paths(source: Source, root: str, scopes: Collection[str]) -> dict[str,
 def class_files(jar: Jar) -> Iterator[tuple[str, Callable[[], bytes]]]:
     """Every class of a jar: the entry's name, and what reads it. InputError where the jar is damaged."""
     location, content = jar
-    with opened(jar) as zipped:
-        for info in zipped.filelist:
-            if info.filename.endswith(".class"):
-                yield info.filename, partial(_inflate, location, content, info)
+    with told(location):
+        for entry in in_memory(content).entries():
+            if entry.name.endswith(".class"):
+                yield entry.name, partial(_inflate, location, content, entry)
 
 
-def opened(jar: Jar) -> zipfile.ZipFile:
-    """The jar as a zip file; InputError when it is none."""
+@contextmanager
+def told(location: str) -> Iterator[None]:
+    """Say of an InputError where the jar lies that it is about."""
     try:
-        return zipfile.ZipFile(io.BytesIO(jar[1]))
-    except ZIP_DAMAGE as error:
-        raise _damaged(jar[0], error) from error
+        yield
+    except InputError as error:
+        raise InputError(f"{location}: {error}.") from error
 
 
-def _inflate(location: str, content: bytes, info: zipfile.ZipInfo) -> bytes:
-    """Inflate without `ZipFile.read`, whose care costs more than the inflating (APPNOTE 4.3.7)."""
-    at = info.header_offset + 26
+def _inflate(location: str, content: bytes, entry: Entry) -> bytes:
+    """Inflate in one go, without the care that a stream of unknown length needs (APPNOTE 4.3.7)."""
+    at = entry.offset + 26
     start = at + 4 + sum(int.from_bytes(content[at + n : at + n + 2], "little") for n in (0, 2))
-    packed = content[start : start + info.compress_size]
-    if info.compress_type == zipfile.ZIP_STORED:
+    packed = content[start : start + entry.packed]
+    if entry.method == STORED:
         return packed
     try:
-        return zlib_ng.decompressobj(-15).decompress(packed, info.file_size)
+        return zlib_ng.decompressobj(-15).decompress(packed, entry.size)
     except ZIP_DAMAGE as error:
-        raise _damaged(location, error) from error
+        raise InputError(f"{location}: its zip structure is damaged: {error}.") from error
 
 
 def _within(location: str, scopes: Collection[str]) -> bool:
@@ -78,18 +78,12 @@ def _collect(location: str, scope: str, content: bytes, found: dict[str, ClassPa
         return
     if location in found:
         found[location][location] = content
-    try:
-        with zipfile.ZipFile(io.BytesIO(content)) as zipped:
-            for info in zipped.filelist:
-                if info.filename.endswith((".class", "/")):
-                    continue
-                with zipped.open(info) as entry:
-                    if entry.read(4) not in archive.ZIP_MAGICS:
-                        continue
-                _collect(f"{location}!/{info.filename}", location, read_entry(zipped, info), found)
-    except ZIP_DAMAGE as error:
-        raise _damaged(location, error) from error
-
-
-def _damaged(location: str, error: Exception) -> InputError:
-    return InputError(f"{location}: its zip structure is damaged: {error}.")
+    with told(location):
+        zipped = in_memory(content)
+        inside = [
+            (entry.name, zipped.content(entry))
+            for entry in zipped.entries(passing=".class")
+            if entry.readable and zipped.open(entry).read(4) in ZIP_MAGICS
+        ]
+    for name, inner in inside:
+        _collect(f"{location}!/{name}", location, inner, found)

@@ -14,12 +14,24 @@ import click
 
 from pulsar_arm import __version__
 from pulsar_arm.errors import PulsarArmError
-from pulsar_arm.host.registry import Access
 from pulsar_arm.options import EXIT_CODES, Options, default_cache, read_mirrors
 from pulsar_arm.printable import printable
 
-COMMANDS = ("fetch", "scan", "port", "build", "verify", "catalog", "explain", "doctor")
-"""In the order of the work; each is the function of that name in `commands/NAME.py`."""
+COMMANDS = {
+    "fetch": "Bring a release and its parts into the cache, or a folder, and print the paths.",
+    "scan": "Tell what of SOURCE would break on aarch64, how badly, and what mends it.",
+    "port": "Write SOURCE as it should be on aarch64: ARM builds swapped in, Presto's check patched.",
+    "build": (
+        "Build images of a ported release, without Docker if need be, as archives that every engine loads."
+    ),
+    "eject": "Write a build context into DIR that plain `docker buildx bake` builds without us.",
+    "verify": "Prove that an image, or a ported distribution, will work on aarch64.",
+    "catalog": "Show, check and widen what is known of native libraries.",
+    "explain": "Tell what LOGFILE (- for standard input) says of Pulsar on aarch64, and what mends it.",
+    "doctor": "Tell what this machine can do, and the command that mends what it cannot.",
+    "deploy": "Render clusters of Pulsar from one description, for machines and containers.",
+}
+"""In the order of the work, with what `--help` says; each is the function in `commands/NAME.py`."""
 
 
 class _Commands(click.Group):
@@ -27,6 +39,10 @@ class _Commands(click.Group):
 
     def list_commands(self, context: click.Context) -> list[str]:
         return list(COMMANDS)
+
+    def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
 
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
         if name not in COMMANDS:
@@ -78,8 +94,15 @@ def cli(
     """
     logging.basicConfig(level=logging.DEBUG if verbose else logging.WARNING, format="%(message)s")
     logging.getLogger("urllib3").setLevel(logging.WARNING)
-    access = Access(registry_mirror, frozenset(insecure_registry))
-    context.obj = Options(verbose, quiet, offline, maven_url, cache.expanduser().absolute(), access)
+    context.obj = Options(
+        verbose,
+        quiet,
+        offline,
+        maven_url,
+        cache.expanduser().absolute(),
+        registry_mirror,
+        frozenset(insecure_registry),
+    )
 
 
 def main() -> NoReturn:

@@ -65,7 +65,7 @@ def read_definition(path: Path, jre: int, platform: Platform) -> Definition:
         table = tomllib.loads(path.read_text())
     except (OSError, ValueError) as error:
         raise CatalogError(f"{path} cannot be read: {error}.") from error
-    _check_keys(path, table, {"user", "java_vendor", "jre", *_LISTS, *_TABLES}, "the file")
+    _check_keys(path, table, {"kind", "user", "java_vendor", "jre", *_LISTS, *_TABLES}, "the file")
     rows = table["jre"]
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise CatalogError(f"{path}: `jre` must be a list of tables; write [[jre]].")

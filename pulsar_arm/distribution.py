@@ -1,4 +1,4 @@
-"""Open what the user has: a release tarball, a folder, a jar or NAR, or a release number."""
+"""Open what the user has: a tarball or zip, a folder, a jar or NAR, a container image, a release number."""
 
 from __future__ import annotations
 
@@ -6,21 +6,33 @@ import hashlib
 import re
 import tarfile
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from contextlib import closing
+from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
-from typing import Literal
+from typing import IO, Literal
 
 from pulsar_arm.errors import InputError, UsageError
-from pulsar_arm.formats import archive
-from pulsar_arm.formats.archive import Content, Member
+from pulsar_arm.formats.archive import Content, Member, read_directory
+from pulsar_arm.formats.oci import Image
+from pulsar_arm.formats.oci_read import read_image
+from pulsar_arm.formats.packed import is_packed
+from pulsar_arm.formats.tar import read_tar
+from pulsar_arm.formats.zip import ZIP_MAGICS, on_disk, read_zip
+from pulsar_arm.image_members import JAVA_ARCHIVES, image_members
+from pulsar_arm.kinds import Kind, recognise_jar, recognise_tree
+from pulsar_arm.platforms import AARCH64, PLATFORMS, Platform
 
-_FORMS = "a release tarball (.tar.gz, .tgz, .tar), an unpacked folder, a jar or NAR, or a release number"
+_FORMS = (
+    "a release tarball (.tar.gz, .tar.xz, .tar.zst, .tar) or zip, an unpacked folder, a jar or NAR, "
+    "a container image (OCI layout, OCI or docker archive), or a release number"
+)
 _RELEASE = re.compile(r"\d+\.\d+\.\d+(?:[.-][\w.-]+)?")
-_BROKER = re.compile(r"lib/org\.apache\.pulsar-pulsar-broker-(\d[\w.-]*)\.jar")
-_TOP = re.compile(r"apache-pulsar(?:-offloaders)?-(\d[\w.-]*)")
-_NAR_VERSION = re.compile(r"-(\d[\w.-]*?)\.(?:nar|jar)$")
-
-Kind = Literal["pulsar", "offloaders", "connector", "jar", "java"]
+_IMAGE_PARTS = ("oci-layout", "manifest.json", "index.json")
+# What a packed archive of an image begins with: its index, or a blob. To look further costs to unpack it all.
+_IMAGE_FIRST = re.compile(
+    r"oci-layout|(?:manifest|index)\.json|repositories|blobs(?:/.*)?|(?:sha256:)?[0-9a-f]{64}(?:[/.].*)?"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +49,8 @@ class Distribution:
     """Of the file; empty for a folder."""
     root: str
     """The top folder inside the archive, which locations leave out; empty when there is none."""
+    inside: str = ""
+    """Where in an image it lies, as `pulsar`; locations keep it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +60,8 @@ class Source:
     name: str
     """As the user wrote it."""
     path: Path
-    form: Literal["tar", "directory", "zip"]
+    form: Literal["tar", "directory", "zip", "jar", "image"]
+    image: Image | None = field(default=None, compare=False, repr=False)
 
     def members(self, advance: Callable[[int], None] | None = None) -> Iterator[Content]:
         """Every member with its content, in order; a single jar or NAR is the only member.
@@ -55,20 +70,26 @@ class Source:
         """
         match self.form:
             case "tar":
-                yield from archive.read_tar(self.path, advance)
+                yield from read_tar(self.path, advance)
             case "directory":
-                yield from archive.read_directory(self.path)
+                yield from read_directory(self.path)
             case "zip":
+                yield from read_zip(self.path, advance)
+            case "image" if self.image:
+                yield from image_members(self.image)
+            case _:
                 size = self.path.stat().st_size
                 with self.path.open("rb") as content:
                     yield Member(self.path.name, "file", 0o644, size), content
 
     def size(self) -> int | None:
-        """Bytes that `advance` will be told in all; None for a folder."""
-        return None if self.form == "directory" else self.path.stat().st_size
+        """Bytes that `advance` will be told in all; None where it is told nothing."""
+        return None if self.form in ("directory", "image") else self.path.stat().st_size
 
     def sha256(self) -> str:
-        """The digest of the file, or empty for a folder."""
+        """The digest of the file; an image's is its ID (of its config), a folder has none."""
+        if self.image:
+            return self.image.config_digest.removeprefix("sha256:")
         if self.form == "directory":
             return ""
         with self.path.open("rb") as file:
@@ -81,58 +102,65 @@ def is_release(name: str) -> bool:
 
 
 def is_image(name: str) -> bool:
-    """Whether a path is a container image: an OCI layout, or an archive that holds one."""
+    """Whether a path is a container image: an OCI layout, or an archive, packed or not, that holds one."""
     path = Path(name)
-    if path.is_dir():
+    if not path.is_file():
         return (path / "oci-layout").exists()
     try:
-        with path.open("rb") as file, tarfile.open(fileobj=file, mode="r:") as tar:
-            return any(member.name in ("oci-layout", "manifest.json", "index.json") for member in tar)
-    except (OSError, tarfile.TarError):
+        with path.open("rb") as file:
+            if not is_packed(file.read(6)):
+                file.seek(0)
+                with tarfile.open(fileobj=file, mode="r:") as tar:
+                    return any(member.name in _IMAGE_PARTS for member in tar)
+        with closing(read_tar(path)) as members:
+            return any(_IMAGE_FIRST.fullmatch(member.path) for member, _content in islice(members, 1))
+    except (OSError, tarfile.TarError, InputError):
         return False
 
 
-def open_source(name: str, path: Path) -> Source:
+def open_source(name: str, path: Path, target: Platform = AARCH64) -> Source:
     """Find out what lies at `path`, which the user called `name`.
 
-    UsageError when it is nothing we read, InputError when it cannot be read at all.
+    Of an image it is the one for `target`, else one for another machine, whose jars may hold libraries for
+    several. UsageError when it is nothing we read, InputError when it cannot be read at all.
     """
     try:
+        if is_image(str(path)):
+            return Source(name, path, "image", read_image(path, target, *PLATFORMS))
         if path.is_dir():
             return Source(name, path, "directory")
         with path.open("rb") as file:
             head = file.read(512)
+            if head[:4] in ZIP_MAGICS:
+                return Source(name, path, "jar" if _is_jar(path, file) else "zip")
     except FileNotFoundError as error:
         raise UsageError(f"There is no {name}: give {_FORMS}.") from error
     except OSError as error:
         raise InputError(f"{name} cannot be read: {error.strerror}.") from error
-    if head[:4] in archive.ZIP_MAGICS:
-        return Source(name, path, "zip")
-    if head[:2] == archive.GZIP_MAGIC or head[257:262] == b"ustar":
+    if is_packed(head) or head[257:262] == b"ustar":
         return Source(name, path, "tar")
     raise UsageError(f"{name} is none of the things that can be read: give {_FORMS}.")
 
 
+def _is_jar(path: Path, file: IO[bytes]) -> bool:
+    """Whether a zip file is one archive of Java's, by its name or its manifest, and no distribution."""
+    return path.name.endswith(JAVA_ARCHIVES) or "META-INF/MANIFEST.MF" in _names(file)
+
+
+def _names(file: IO[bytes]) -> set[str]:
+    try:
+        return {entry.name for entry in on_disk(file).entries(passing=".class")}
+    except InputError:
+        return set()  # a walk will tell
+
+
 def recognise(paths: Iterable[str], source: Source, sha256: str) -> Distribution:
-    """What a source is, told by the paths of its members."""
-    paths = list(paths)
-    if source.form == "zip":
-        match = _NAR_VERSION.search(source.path.name)
-        kind: Kind = "connector" if source.name.endswith(".nar") else "jar"
-        return Distribution(kind, match[1] if match else "", source.name, sha256, "")
-    root = _common_root(paths) if source.form == "tar" else ""
-    inside = {path.removeprefix(root + "/") if root else path for path in paths}
-    top = _TOP.fullmatch(root or source.path.name)
-    version = top[1] if top else ""
-    if "bin/pulsar" in inside and "conf/broker.conf" in inside:
-        broker = next((match for path in inside if (match := _BROKER.fullmatch(path))), None)
-        return Distribution("pulsar", broker[1] if broker else version, source.name, sha256, root)
-    if any(path.startswith("offloaders/") and path.endswith(".nar") for path in inside):
-        return Distribution("offloaders", version, source.name, sha256, root)
-    return Distribution("java", version, source.name, sha256, root)
-
-
-def _common_root(paths: list[str]) -> str:
-    roots = {path.split("/", 1)[0] for path in paths} - {"."}
-    nested = any("/" in path for path in paths)
-    return roots.pop() if len(roots) == 1 and nested else ""
+    """What a source is, told by the paths of its members; a single jar's, by those of its entries."""
+    if source.form == "jar":
+        with source.path.open("rb") as file:
+            found = recognise_jar(_names(file), source.path.name)
+    else:
+        top = source.path.name if source.form == "directory" else source.name
+        found = recognise_tree(paths, top, anywhere=source.form == "image", below=source.form != "directory")
+    inside, root = (found.top, "") if source.form == "image" else ("", found.top)
+    return Distribution(found.kind, found.version, source.name, sha256, root, inside)

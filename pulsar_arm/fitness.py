@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, cast
 
 from pulsar_arm.errors import UsageError
-from pulsar_arm.formats.elf import Elf, version_order
+from pulsar_arm.formats.dynamic import Elf, version_order
 
 PAGE_SIZES = {"4k": 4096, "16k": 16384, "64k": 65536}
 """The pages that Linux on aarch64 can be built for, in bytes."""
@@ -37,6 +37,15 @@ class Runtime:
     """The sonames that are present, with the symbol versions each defines; None when unknown."""
     label: str = ""
     """What reports call it; else its C library."""
+
+    @property
+    def told(self) -> str:
+        """What follows the machine: ` with glibc 2.28 and pages of 64 KiB`; empty for any glibc."""
+        known = self.label or self.version or self.libc != "glibc"
+        words = ([str(self)] if known else []) + (
+            [f"pages of {_kib(self.page_size)}"] if self.page_size else []
+        )
+        return f" with {' and '.join(words)}" if words else ""
 
     def __str__(self) -> str:
         """`glibc 2.28`, or the name of the image that was read."""
@@ -76,7 +85,8 @@ def misfit(elf: Elf, runtime: Runtime, beside: Collection[str] = ()) -> str | No
 
 def _misfits(elf: Elf, runtime: Runtime, beside: Collection[str]) -> Iterator[str]:
     if elf.libc not in (runtime.libc, ""):
-        yield f"is built for {elf.libc}, and {runtime} has {runtime.libc}"
+        where = f"which {runtime} has" if runtime.label else "which it shall run on"
+        yield f"is built for {elf.libc}, not for {runtime.libc}, {where}"
     if runtime.libraries is not None:
         yield from _lacks(elf, runtime, runtime.libraries, beside)
     elif wanted := _newer(elf, runtime):

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, TemplateError
-
 from pulsar_arm.catalog import folder
-from pulsar_arm.errors import CatalogError
 from pulsar_arm.formats.layer import LayerEntry
 from pulsar_arm.formats.oci import Image
 from pulsar_arm.platforms import Platform
+from pulsar_arm.templates import render_dockerfile
 from pulsar_arm.tree import Layer
 
 
@@ -42,7 +39,8 @@ class Wish:
     platform: Platform
     parent_name: str
     """What FROM says: the base's name, or the image below."""
-    parent: Image
+    parent: Image | None
+    """None while it is still to be built."""
     layers: tuple[Layer, ...]
     labels: tuple[tuple[str, str], ...]
     environment: tuple[tuple[str, str], ...]
@@ -51,34 +49,21 @@ class Wish:
 
 def recipe(wish: Wish, created: str) -> Recipe:
     """Render the template of an image; CatalogError when the template is wrong."""
-    templates = Environment(
-        loader=FileSystemLoader(folder("dockerfiles")),
-        undefined=StrictUndefined,
-        keep_trailing_newline=True,
-        autoescape=False,  # noqa: S701 - a Dockerfile is no HTML
+    text = render_dockerfile(
+        wish.name,
+        version=wish.version,
+        platform=wish.platform.oci_platform,
+        parent=wish.parent_name,
+        layers=[layer.name for layer in wish.layers],
+        labels=wish.labels,
+        environment=wish.environment,
+        user=wish.user,
     )
-    templates.filters["quoted"] = _quoted
-    try:
-        text = templates.get_template(f"{wish.name}.Dockerfile.j2").render(
-            version=wish.version,
-            platform=wish.platform.oci_platform,
-            parent=wish.parent_name,
-            layers=[layer.name for layer in wish.layers],
-            labels=wish.labels,
-            environment=wish.environment,
-            user=wish.user,
-        )
-    except TemplateError as error:
-        raise CatalogError(f"dockerfiles/{wish.name}.Dockerfile.j2 cannot be rendered: {error}.") from error
     context = {f"{layer.name}.tar": layer.entries for layer in wish.layers}
-    return Recipe(wish.name, wish.platform, text, context, {wish.parent_name: wish.parent}, created)
+    images = {wish.parent_name: wish.parent} if wish.parent else {}
+    return Recipe(wish.name, wish.platform, text, context, images, created)
 
 
 def image_names() -> tuple[str, ...]:
     """The images there are templates for."""
     return tuple(sorted(path.name.split(".")[0] for path in folder("dockerfiles").glob("*.Dockerfile.j2")))
-
-
-def _quoted(value: str) -> str:
-    """A Dockerfile's word in double quotes: backslash, quote and dollar lose their meaning."""
-    return '"' + re.sub(r'([\\"$])', r"\\\1", value) + '"'

@@ -50,7 +50,8 @@ def fetch(
                     raise InputError(f"{lacks}: docker image ls tells what it has.")
                 progress.note(f"{lacks}; asking {reference.host}.")
             elif held:
-                progress.note(f"{plain} is taken from this machine's engine; {REGISTRY}{plain} is another.")
+                if not only:
+                    progress.note(f"{plain} is this machine's; {REGISTRY}{plain} asks the registry.")
                 return _saved(engine, plain, held.digest, cache, progress)
     return pull(reference, platforms, cache, access, progress, offline=offline)
 

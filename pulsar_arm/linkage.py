@@ -9,16 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from zipfile import ZipFile
 
 from pulsar_arm.callers import Callers, Library, Missing
-from pulsar_arm.classpath import Jar, opened
+from pulsar_arm.classpath import Jar, told
 from pulsar_arm.errors import InputError
 from pulsar_arm.formats.classfile import ClassFile
-from pulsar_arm.formats.jar import ZIP_DAMAGE
 from pulsar_arm.formats.jni import bind
 from pulsar_arm.formats.native import HEAD_SIZE, read_head
 from pulsar_arm.formats.symbols import Symbols, read_symbols
+from pulsar_arm.formats.zip import Entry, Zip, in_memory
 
 _REFERENCES = ("x86_64", "aarch64", "ppc64le")
 """Machines whose libraries tell what a release of the library binds at all."""
@@ -97,27 +96,23 @@ def libraries(jars: Sequence[Jar], asks: Sequence[str], machine: str) -> Iterato
 
     InputError when a jar, or an entry of it, is damaged.
     """
-    for jar in jars:
-        with opened(jar) as zipped:
-            for name in asks or zipped.namelist():
-                if name not in zipped.NameToInfo or name.endswith((".class", "/")):
-                    continue
-                try:
-                    content = _native(zipped, name, machine)
-                except ZIP_DAMAGE as error:
-                    raise InputError(f"{jar[0]}!/{name}: its packed bytes are damaged: {error}.") from error
-                if content is not None:
-                    yield name, content
+    for location, content in jars:
+        with told(location):
+            zipped = in_memory(content)
+            entries = {one.name: one for one in zipped.entries(passing=".class")}
+            for name in asks or entries:
+                if name in entries and (library := _native(zipped, entries[name], machine)):
+                    yield name, library
 
 
-def _native(jar: ZipFile, name: str, machine: str) -> bytes | None:
+def _native(zipped: Zip, entry: Entry, machine: str) -> bytes | None:
     """The whole entry, if it is a Linux library for the machine."""
-    with jar.open(name) as entry:
-        start = entry.read(HEAD_SIZE)
-        head = read_head(start)
-        if head is None or head.format != "elf" or head.system != "linux" or machine not in head.machines:
-            return None
-        return start + entry.read()
+    if not entry.readable:
+        return None
+    head = read_head(zipped.open(entry).read(HEAD_SIZE))
+    if head is None or head.format != "elf" or head.system != "linux" or machine not in head.machines:
+        return None
+    return zipped.content(entry)
 
 
 def _symbols(entry: str, content: bytes) -> Symbols:

@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from pulsar_arm.catalog import folder, layered
 from pulsar_arm.errors import UsageError
-from pulsar_arm.fitness import PAGE_SIZES
+from pulsar_arm.fitness import PAGE_SIZES, Runtime
 from pulsar_arm.formats.reference import read_reference
 from pulsar_arm.host.files import whole_file
-from pulsar_arm.host.maven import Repository
 from pulsar_arm.host.progress import Progress, Silent, Terminal
-from pulsar_arm.host.registry import Access
-from pulsar_arm.patches import load_patches
-from pulsar_arm.pipeline import Pipeline
 from pulsar_arm.platforms import AARCH64, Platform
+
+if TYPE_CHECKING:  # a scan of a file needs neither the network nor what builds images
+    from pulsar_arm.host.maven import Repository
+    from pulsar_arm.pipeline import Pipeline
+    from pulsar_arm.scanner import Scanner
+    from pulsar_arm.walk import Limits
 
 EXIT_CODES = """\b
 Exit codes:
@@ -34,7 +37,7 @@ Exit codes:
   7    the host or network lacks something: tool, release, emulation, space, permission
   130  interrupted
 """
-SOURCE = "a release tarball, an unpacked folder, a jar or NAR, or a release number such as 2.6.0"
+SOURCE = "a release tarball or zip, an unpacked folder, a jar or NAR, an image, or a release number"
 
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -49,7 +52,10 @@ class Options:
     offline: bool
     maven_url: str | None
     cache: Path
-    access: Access = field(default_factory=Access)
+    mirrors: Mapping[str, str] = field(default_factory=dict)
+    """By registry, the one that is asked before it."""
+    insecure: frozenset[str] = frozenset()
+    """Registries that may speak plain http or show any certificate."""
 
     def progress(self) -> Progress:
         """What tells the narrative."""
@@ -57,10 +63,24 @@ class Options:
 
     def repository(self, progress: Progress) -> Repository:
         """The Maven repository that was asked for."""
+        from pulsar_arm.host.maven import Repository
+
         return Repository(self.cache, url=self.maven_url, offline=self.offline, progress=progress)
+
+    def scanner(self, target: Platform, own: Path | None, runtime: Runtime, limits: Limits) -> Scanner:
+        """What judges sources that lie here; the rest of the program stays out of it."""
+        from pulsar_arm.patches import load_patches
+        from pulsar_arm.scanner import Scanner
+
+        patches = load_patches(folder("patches"))
+        return Scanner(layered(own), patches, target, runtime, limits, self.progress())
 
     def pipeline(self, target: Platform = AARCH64, own: Path | None = None) -> Pipeline:
         """The program, with its data loaded and validated; `own` is the folder of --catalog."""
+        from pulsar_arm.host.registry import Access
+        from pulsar_arm.patches import load_patches
+        from pulsar_arm.pipeline import Pipeline
+
         progress = self.progress()
         return Pipeline(
             self.repository(progress),
@@ -70,7 +90,7 @@ class Options:
             self.cache,
             progress,
             offline=self.offline,
-            access=self.access,
+            access=Access(self.mirrors, self.insecure),
         )
 
 
@@ -121,6 +141,20 @@ def format_option(command: str, *names: str) -> Callable[[_Command], _Command]:
     choice = click.Choice(names)
     envvar = f"PULSAR_ARM_{command}_FORMAT"
     return click.option("--format", "form", type=choice, envvar=envvar, default=names[0], show_default=True)
+
+
+def size_option(flag: str, default: int, text: str) -> Callable[[_Command], _Command]:
+    """An option that takes a number of bytes, such as 512M."""
+    shown = f"{default >> 30}G" if default >= 1 << 30 else f"{default >> 20}M"
+    return click.option(flag, callback=_bytes, metavar="SIZE", default=shown, show_default=True, help=text)
+
+
+def _bytes(_context: click.Context, _parameter: click.Parameter, value: str) -> int:
+    """A number with one of the units of 1024; a usage error for anything else."""
+    match = re.fullmatch(r"([1-9][0-9]{0,8})([KMGT]?)", value.upper())
+    if not match:
+        raise click.BadParameter(f"{value} is no size such as 512M or 4G.")
+    return int(match[1]) << {"": 0, "K": 10, "M": 20, "G": 30, "T": 40}[match[2]]
 
 
 def write_out(text: str, out: Path | None, *, force: bool) -> None:

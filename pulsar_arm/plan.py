@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from pulsar_arm.catalog import Catalog, Remedy
-from pulsar_arm.host.maven import Coordinate
+from pulsar_arm.formats.coordinate import Coordinate
 from pulsar_arm.patches import ClassPatch, Patch
+from pulsar_arm.platforms import Platform
 from pulsar_arm.scan import Gap, Inventory, PlatformCheck
 
 BLOCKING = ("fatal", "feature")
@@ -41,6 +42,22 @@ class Add:
 
 
 @dataclass(frozen=True, slots=True)
+class Graft:
+    """Put nothing but the library of another version's jar into the old one, whose classes stay."""
+
+    location: str
+    entry: str
+    """The name it gets there: the one that the old loader asks for."""
+    takes: tuple[str, ...]
+    """Its name in the jar it comes from; the first that is there."""
+    coordinate: str
+    sha256: str
+    """Of the jar it comes from."""
+    licence: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class PatchClass:
     """Change one class in a jar."""
 
@@ -49,7 +66,7 @@ class PatchClass:
     patch: ClassPatch
 
 
-Action = Replace | Add | PatchClass
+Action = Replace | Add | Graft | PatchClass
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +74,8 @@ class Resolved:
     """Mended by these actions."""
 
     actions: tuple[Action, ...]
+    linked: bool = False
+    """Whether what is brought in was judged against the class path, and nothing stood against it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +92,15 @@ class Unresolved:
     reason: str
 
 
+Outcome = Resolved | Tolerated | Unresolved
+
+
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """What becomes of one gap or check."""
 
     subject: Gap | PlatformCheck
-    outcome: Resolved | Tolerated | Unresolved
+    outcome: Outcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,32 +126,66 @@ class Plan:
         )
 
 
-def plan(inventory: Inventory, catalog: Catalog, patches: Sequence[Patch]) -> Plan:
-    """A verdict for every gap and check of an inventory; pure."""
-    verdicts = [Verdict(gap, _mend(gap, catalog)) for gap in inventory.gaps]
+def plan(
+    inventory: Inventory,
+    catalog: Catalog,
+    patches: Sequence[Patch],
+    *,
+    libc: str = "glibc",
+    graft: bool = False,
+) -> Plan:
+    """A verdict for every gap and check of an inventory; pure, so nothing that is brought in was judged yet.
+
+    With `graft` the remedies are taken too that no run has proven (`Remedy.opt_in`).
+    """
+    verdicts = [
+        Verdict(gap, _preferred(gap, inventory.target, catalog, libc, graft)) for gap in inventory.gaps
+    ]
     verdicts += [Verdict(check, _patch(check, patches)) for check in inventory.checks]
     return Plan(inventory, tuple(verdicts))
 
 
-def _mend(gap: Gap, catalog: Catalog) -> Resolved | Tolerated | Unresolved:
+def outcomes(
+    gap: Gap, target: Platform, catalog: Catalog, *, libc: str = "glibc", graft: bool = False
+) -> Iterator[tuple[Remedy, Outcome]]:
+    """What each remedy of the catalog that fits a gap would make of it, the preferred first."""
+    override = catalog.get(gap.library)
+    for remedy in override.remedies_for(gap.scope, gap.version) if override else ():
+        if graft or not remedy.opt_in:
+            yield remedy, _mend(gap, remedy, target, catalog, libc)
+
+
+def _preferred(gap: Gap, target: Platform, catalog: Catalog, libc: str, graft: bool) -> Outcome:
+    found = outcomes(gap, target, catalog, libc=libc, graft=graft)
+    return next((outcome for _remedy, outcome in found), nothing_known(gap, catalog))
+
+
+def nothing_known(gap: Gap, catalog: Catalog) -> Unresolved:
+    """Where no remedy fits."""
     override = catalog.get(gap.library)
     if override is None:
         return Unresolved(f"jar_overrides has no file for {gap.library}")
-    remedy = override.remedy(gap.scope, gap.version)
-    if remedy is None:
-        return Unresolved(
-            f"{override.path.name} has no remedy for version {gap.version or '(unknown)'} in {gap.scope}"
-        )
-    if remedy.action == "tolerate":
-        return Tolerated(remedy.why)
-    if remedy.action == "add":
-        return _add(gap.locations[0], remedy)
-    return Resolved(
-        tuple(
-            Replace(location, remedy.coordinate, remedy.sha256, remedy.licence, remedy.why)
-            for location in gap.locations
-        )
-    )
+    where = f"version {gap.version or '(unknown)'} in {gap.scope}"
+    return Unresolved(f"{override.path.name} has no remedy for {where}")
+
+
+def _mend(gap: Gap, remedy: Remedy, target: Platform, catalog: Catalog, libc: str) -> Outcome:
+    brought = (remedy.coordinate, remedy.sha256, remedy.licence, remedy.why)
+    match remedy.action:
+        case "tolerate":
+            return Tolerated(remedy.why)
+        case "add":
+            return _add(gap.locations[0], remedy)
+        case "graft":
+            coordinate = Coordinate.parse(remedy.coordinate)
+            own = catalog[gap.library].asks(target.name, libc, gap.version)
+            giver = catalog.get(coordinate.artifact, catalog[gap.library])
+            takes = giver.asks(target.name, libc, coordinate.version)
+            if not own or not takes:
+                return Unresolved(f"{gap.library} has no [[loader]] for {target.name} and {libc}")
+            return Resolved((Graft(gap.locations[0], own[0], takes, *brought),))
+        case "replace":
+            return Resolved(tuple(Replace(location, *brought) for location in gap.locations))
 
 
 def _add(beside: str, remedy: Remedy) -> Resolved | Unresolved:

@@ -25,6 +25,8 @@ class Platform:
     """The dynamic loader's path for glibc (`PT_INTERP`)."""
     qemu: str
     """The suffix of qemu-user's program: `qemu-aarch64-static`."""
+    classifier: str
+    """Of a Maven artifact built for it, as os-maven-plugin writes it: `linux-aarch_64`."""
     spellings: tuple[str, ...]
     """Every spelling met in file and folder names inside jars, lower case."""
 
@@ -42,6 +44,7 @@ AARCH64 = Platform(
     triplet="aarch64-linux-gnu",
     loader="/lib/ld-linux-aarch64.so.1",
     qemu="aarch64",
+    classifier="linux-aarch_64",
     spellings=("aarch64", "aarch_64", "arm64"),
 )
 X86_64 = Platform(
@@ -52,6 +55,7 @@ X86_64 = Platform(
     triplet="x86_64-linux-gnu",
     loader="/lib64/ld-linux-x86-64.so.2",
     qemu="x86_64",
+    classifier="linux-x86_64",
     spellings=("x86_64", "x86-64", "amd64", "linux64"),
 )
 PLATFORMS = (AARCH64, X86_64)

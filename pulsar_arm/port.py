@@ -19,11 +19,14 @@ from pulsar_arm.distribution import Source
 from pulsar_arm.errors import InputError
 from pulsar_arm.formats import archive, jar
 from pulsar_arm.formats.archive import Content, Kind, Member
+from pulsar_arm.formats.packed import is_packed
+from pulsar_arm.formats.zip import in_memory
 from pulsar_arm.host.files import whole_directory, whole_file
 from pulsar_arm.host.maven import Coordinate, Repository
 from pulsar_arm.host.progress import Progress
 from pulsar_arm.patches import apply
-from pulsar_arm.plan import Action, Add, PatchClass, Plan, Replace
+from pulsar_arm.plan import Action, Add, Graft, PatchClass, Plan, Replace
+from pulsar_arm.proof import graft_library
 
 TARBALL_SUFFIXES = (".tar.gz", ".tgz", ".tar")
 _PLAIN_MODE = 0o777
@@ -35,7 +38,7 @@ class Change:
     """One file that was changed: a row of the receipt."""
 
     location: str
-    action: Literal["replace", "add", "patch"]
+    action: Literal["replace", "add", "graft", "patch"]
     sha256_before: str
     """Empty for what was not there."""
     sha256_after: str
@@ -53,6 +56,8 @@ class Ported:
     path: Path
     plan: Plan
     changes: tuple[Change, ...]
+    root: str = ""
+    """The top folder inside a tarball; empty for anything else."""
 
 
 Edit = Callable[[bytes], bytes]
@@ -68,19 +73,23 @@ def port(
     The bytes are the same on every machine. A plan without actions copies a file as it is. InputError
     where the source cannot be carried over whole, HostError where something cannot be fetched or written.
     """
+    if source.form == "image":
+        raise InputError(f"{source.name} is a container image: port the distribution that it was made of.")
     if plan.inventory.unreadable:
         row = plan.inventory.unreadable[0]
         raise InputError(f"{source.name} cannot be ported: {row.location or 'the archive'}: {row.reason}.")
     changes: list[Change] = []
-    edits = _edits(plan.actions, repository, changes)
+    edits = _edits(plan.actions, repository, plan.inventory.target.name, changes)
     additions = _additions(plan.actions, repository, changes)
     tarball = out.name.endswith(TARBALL_SUFFIXES)
-    whole = whole_file if tarball or source.form == "zip" else whole_directory
+    whole = whole_file if tarball or source.form == "jar" else whole_directory
     with progress.task(f"Porting {source.name}", source.size()) as advance, whole(out, force=force) as place:
         _carry(source, plan.inventory.distribution.root, edits, additions, place, tarball, advance)
     order = {action.location.split("!/")[0]: number for number, action in enumerate(plan.actions)}
     changes.sort(key=lambda change: order[change.location.split("!/")[0]])
-    return Ported(out, plan, tuple(changes))
+    return Ported(
+        out, plan, tuple(changes), _top(source, plan.inventory.distribution.root) if tarball else ""
+    )
 
 
 def _carry(
@@ -93,15 +102,15 @@ def _carry(
     advance: Callable[[int], None],
 ) -> None:
     unchanged = not edits and not additions
-    if unchanged and tarball and source.form == "tar" and _is_gzip(source.path) == place.name.endswith("gz"):
+    if unchanged and tarball and source.form == "tar" and _is_as(source.path, place.name):
         shutil.copyfile(source.path, place)
         return
     members = _sound(_added(_edited(_sound(source.members(advance)), root, edits), additions))
-    if source.form == "zip":
+    if source.form == "jar":
         for _member, content in members:
             place.write_bytes(content.read() if content else b"")
     elif tarball:
-        top = root if source.form == "tar" else source.path.resolve().name
+        top = _top(source, root)
         with archive.write_tar(place) as add:
             for member, content in members:
                 add(_below(top, member), content)
@@ -109,9 +118,16 @@ def _carry(
         _write_folder(members, place)
 
 
-def _is_gzip(path: Path) -> bool:
+def _top(source: Source, root: str) -> str:
+    """The folder that a tarball has all its members in."""
+    return root if source.form in ("tar", "zip") else source.path.resolve().name
+
+
+def _is_as(path: Path, suffix: str) -> bool:
+    """Whether a tarball is packed as the name of the output says."""
     with path.open("rb") as file:
-        return file.read(2) == archive.GZIP_MAGIC
+        head = file.read(6)
+    return head[:2] == b"\x1f\x8b" if suffix.endswith("gz") else not is_packed(head)
 
 
 def _sound(members: Iterable[Content]) -> Iterator[Content]:
@@ -133,7 +149,9 @@ def _sound(members: Iterable[Content]) -> Iterator[Content]:
         yield member, content
 
 
-def _edits(actions: Sequence[Action], repository: Repository, changes: list[Change]) -> dict[str, Edit]:
+def _edits(
+    actions: Sequence[Action], repository: Repository, machine: str, changes: list[Change]
+) -> dict[str, Edit]:
     """What is to be done to each member, by its path; replacements are fetched here, before any writing."""
     leaves: list[tuple[tuple[str, ...], Edit]] = []
     for action in actions:
@@ -144,6 +162,9 @@ def _edits(actions: Sequence[Action], repository: Repository, changes: list[Chan
             case Add() if len(path) > 1:
                 content = _fetched(action, repository)
                 leaves.append((path[:-1], _add_inside(action, path[-1], content, changes)))
+            case Graft():
+                library = graft_library(action, _fetched(action, repository), machine)
+                leaves.append((path, _graft(action, library, changes)))
             case PatchClass():
                 leaves.append(((*path, action.entry), _patch(action, changes)))
     return dict(_by_name(leaves))
@@ -160,7 +181,7 @@ def _additions(actions: Sequence[Action], repository: Repository, changes: list[
     return found
 
 
-def _fetched(action: Replace | Add, repository: Repository) -> bytes:
+def _fetched(action: Replace | Add | Graft, repository: Repository) -> bytes:
     return repository.fetch(Coordinate.parse(action.coordinate), sha256=action.sha256).path.read_bytes()
 
 
@@ -203,6 +224,20 @@ def _replace(action: Replace, content: bytes, changes: list[Change]) -> Edit:
         origin = (action.coordinate, action.sha256, action.licence)
         changes.append(Change(action.location, "replace", _sha256(old), _sha256(content), *origin))
         return content
+
+    return edit
+
+
+def _graft(action: Graft, library: bytes, changes: list[Change]) -> Edit:
+    def edit(old: bytes) -> bytes:
+        before = in_memory(old)
+        unfit = next(
+            (_sha256(before.content(one)) for one in before.entries() if one.name == action.entry), ""
+        )
+        origin = (action.coordinate, action.sha256, action.licence)
+        location = f"{action.location}!/{action.entry}"
+        changes.append(Change(location, "graft", unfit, _sha256(library), *origin))
+        return jar.put_entry(old, action.entry, library)
 
     return edit
 

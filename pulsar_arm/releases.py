@@ -27,6 +27,8 @@ class Release:
     """Folders under /pulsar it writes to; `/**` at the end means all below too."""
     scripts: tuple[str, ...]
     """Container scripts that go from its source zip to /pulsar/bin."""
+    libc: tuple[str, ...]
+    """The C libraries its natives are built for: `glibc`, `musl`."""
     pins: Mapping[str, str]
     """Known sha256 by the name of a part (`server`, `offloaders`) or script; empty when none is known."""
 
@@ -51,7 +53,7 @@ def pins(version: str) -> Mapping[str, str]:
     return _top()[2].get(version, {})
 
 
-_Row = tuple[int, tuple[tuple[str, str], ...], tuple[str, ...], tuple[str, ...]]
+_Row = tuple[int, tuple[tuple[str, str], ...], tuple[str, ...], tuple[str, ...], tuple[str, ...]]
 
 
 def _top() -> tuple[str, list[tuple[tuple[str, ...], _Row]], dict[str, dict[str, str]]]:
@@ -68,7 +70,8 @@ def _top() -> tuple[str, list[tuple[tuple[str, ...], _Row]], dict[str, dict[str,
 
 def _generation(row: Table) -> tuple[tuple[str, ...], _Row]:
     versions = row.texts("versions")
-    fields = (row.number("jre"), row.pairs("environment"), row.texts("writable"), row.texts("scripts"))
+    jre, environment, writable = row.number("jre"), row.pairs("environment"), row.texts("writable")
+    fields = (jre, environment, writable, row.texts("scripts"), row.texts("libc", ("glibc",)))
     row.end()
     return versions, fields
 

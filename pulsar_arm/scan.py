@@ -19,11 +19,13 @@ from typing import Literal
 from pulsar_arm.catalog import SEVERITIES, Catalog, Override, Severity
 from pulsar_arm.distribution import Distribution, Source, recognise
 from pulsar_arm.errors import InputError
-from pulsar_arm.fitness import ANY_GLIBC, Runtime, misfit
+from pulsar_arm.families import family
+from pulsar_arm.fitness import ANY_GLIBC, Runtime
 from pulsar_arm.host.progress import Progress
+from pulsar_arm.lookup import Kind, Lookup, file_name, for_linux
 from pulsar_arm.platforms import Platform
 from pulsar_arm.requirements import read_requirements
-from pulsar_arm.walk import Findings, FoundClass, FoundNative, Unreadable, walk
+from pulsar_arm.walk import LIMITS, Findings, FoundClass, FoundNative, Limits, Unreadable, walk
 
 _UNKNOWN: Severity = "feature"
 _UNKNOWN_REASON = (
@@ -69,7 +71,7 @@ class Gap:
     library: str
     version: str
     scope: str
-    kind: Literal["missing", "broken", "unfit"]
+    kind: Kind | Literal["broken"]
     """`unfit` is there, but not for the system that was asked about."""
     severity: Severity
     locations: tuple[str, ...]
@@ -104,6 +106,8 @@ class Inventory:
     gaps: tuple[Gap, ...]
     checks: tuple[PlatformCheck, ...]
     unreadable: tuple[Unreadable, ...]
+    runtime: Runtime = ANY_GLIBC
+    """The system that was asked about."""
 
     def summary(self) -> dict[Severity, int]:
         """How many gaps and checks there are of each severity."""
@@ -112,7 +116,12 @@ class Inventory:
 
 
 def scan(
-    source: Source, catalog: Catalog, target: Platform, progress: Progress, runtime: Runtime = ANY_GLIBC
+    source: Source,
+    catalog: Catalog,
+    target: Platform,
+    progress: Progress,
+    runtime: Runtime = ANY_GLIBC,
+    limits: Limits = LIMITS,
 ) -> Inventory:
     """Read a source once and judge it for `target`, and for the system it shall run on.
 
@@ -120,7 +129,7 @@ def scan(
     """
     with ThreadPoolExecutor(1) as hashing, progress.task(f"Scanning {source.name}", source.size()) as advance:
         digest = hashing.submit(source.sha256)
-        findings = walk(source.members(advance), target.name)
+        findings = walk(source.members(advance), target.name, limits, again=source.members)
         distribution = recognise(findings.paths, source, digest.result())
     return judge(findings, distribution, catalog, target, runtime)
 
@@ -134,9 +143,9 @@ def judge(
 ) -> Inventory:
     """Turn what a walk has found into gaps and checks; pure."""
     strip = f"{distribution.root}/" if distribution.root else ""
-    fitting = _Fitting(findings.natives, target, runtime)
+    lookup = Lookup(findings.natives, target, runtime)
     natives = [
-        _native(found, machine, strip, fitting)
+        _native(found, machine, strip, lookup)
         for found in findings.natives
         for machine in found.head.machines
     ]
@@ -150,13 +159,15 @@ def judge(
                 unreadable.append(row)
     order = {severity: rank for rank, severity in enumerate(SEVERITIES)}
     gaps = sorted(
-        _gaps(findings.natives, strip, catalog, target, fitting),
+        _gaps(findings.natives, strip, distribution.inside, catalog, lookup),
         key=lambda gap: (order[gap.severity], gap.library, gap.scope),
     )
-    return Inventory(target, distribution, tuple(natives), tuple(gaps), tuple(checks), tuple(unreadable))
+    return Inventory(
+        target, distribution, tuple(natives), tuple(gaps), tuple(checks), tuple(unreadable), runtime
+    )
 
 
-def _native(found: FoundNative, machine: str, strip: str, fitting: _Fitting) -> Native:
+def _native(found: FoundNative, machine: str, strip: str, lookup: Lookup) -> Native:
     owner, elf = found.container, found.elf
     native = Native(
         library=owner.library,
@@ -183,67 +194,45 @@ def _native(found: FoundNative, machine: str, strip: str, fitting: _Fitting) -> 
         needed=elf.needed,
         loads=elf.loads,
         hazards=tuple(name for name, there in hazards.items() if there),
-        misfit=(fitting.misfit(found) or "") if fitting.there(found) else "",
+        misfit=(lookup.misfit(found) or "") if lookup.there(found) else "",
     )
 
 
-class _Fitting:
-    """Which of the libraries for the target would load on the system that is asked about."""
-
-    def __init__(self, natives: Sequence[FoundNative], target: Platform, runtime: Runtime) -> None:
-        self._target = target
-        self.runtime = runtime
-        self._beside = defaultdict[str, set[str]](set)
-        for one in filter(self.there, natives):
-            name = one.elf.soname if one.elf else ""
-            self._beside[one.container.location].add(name or posixpath.basename(one.location))
-
-    def there(self, found: FoundNative) -> bool:
-        """Whether it is a whole library for the target's Linux."""
-        return _for_linux(found) and found.elf is not None and self._target.name in found.head.machines
-
-    def misfit(self, found: FoundNative) -> str | None:
-        """Why a library that is there would not load."""
-        beside = self._beside[found.container.location]
-        return misfit(found.elf, self.runtime, beside) if found.elf else None
-
-
 def _gaps(
-    natives: Sequence[FoundNative], strip: str, catalog: Catalog, target: Platform, fitting: _Fitting
+    natives: Sequence[FoundNative], strip: str, inside: str, catalog: Catalog, lookup: Lookup
 ) -> Iterable[Gap]:
+    target = lookup.target
     libraries = defaultdict[tuple[str, str, str], list[FoundNative]](list)
     there = defaultdict[str, list[FoundNative]](list)
-    for found in filter(_for_linux, natives):
+    for found in filter(for_linux, natives):
         owner = found.container
         libraries[owner.library, owner.version, owner.scope].append(found)
-        if fitting.there(found):
+        if lookup.there(found):
             there[owner.scope].append(found)
     for (library, version, scope), members in libraries.items():
         override = catalog.get(library)
         place = scope.removeprefix(strip)
-        asks = override.asks(target.name, fitting.runtime.libc, version) if override else ()
-        chosen = [
-            one for one in there[scope] if (one.entry in asks if asks else one.container.library == library)
-        ]
-        misfits = [(one, fitting.misfit(one)) for one in chosen]
-        bad = override.known_bad(version) if override and chosen else None
-        if not bad and not all(why for _one, why in misfits) and chosen:
-            continue
-        kind: Literal["missing", "broken", "unfit"] = "unfit" if chosen else "missing"
-        severity, reason = _severity(override, place, version)
+        asks = override.asks(target.name, lookup.runtime.libc, version) if override else ()
+        if asks:
+            answer = lookup.by_names(asks, there[scope], members)
+        else:
+            rows = [row for key, row in libraries.items() if (key[0], key[2]) == (library, scope)]
+            answer = lookup.by_headers([one for row in rows for one in row])
+        bad = override.known_bad(version) if override and answer.kind != "missing" else None
         if bad:
-            kind, severity, reason = "broken", bad.severity, bad.reason
-        elif misfits:
-            one, why = misfits[0]
-            reason += f" ({posixpath.basename(one.location)} {why})"
-        elif others := [one for one in members if fitting.there(one)]:
-            reason += f" (it holds {others[0].entry}, but its loader asks for {asks[0]})"
+            severity, reason = bad.severity, bad.reason
+        elif answer.kind:
+            known = override or _kin(answer.files, catalog, lookup)
+            severity, reason = _severity(known, library, place.removeprefix(f"{inside}/"), version)
+            reason += f" ({answer.why})" if answer.why else ""
+        else:
+            continue
         damaged = sorted({one.damage for one in members if one.damage})
         yield Gap(
             library=library,
             version=version,
             scope=place,
-            kind=kind,
+            kind="broken" if bad else answer.kind or "missing",
             severity=severity,
             locations=tuple(sorted({one.container.location.removeprefix(strip) for one in members})),
             present=tuple(sorted({machine for one in members for machine in one.head.machines})),
@@ -251,25 +240,25 @@ def _gaps(
         )
 
 
-def _for_linux(found: FoundNative) -> bool:
-    """A library of Linux with a C library of servers; Android's is another system's."""
-    if (
-        found.head.format != "elf"
-        or found.head.system != "linux"
-        or (found.elf and found.elf.libc == "bionic")
-    ):
-        return False
-    # Solaris and the older BSDs do not mark their ELF files: there, and only there, the folder tells.
-    parts = found.entry.lower().split("/")
-    return not any(part.startswith(_UNMARKED) for part in parts)
+def _kin(found: Sequence[FoundNative], catalog: Catalog, lookup: Lookup) -> Override | None:
+    """The known library of which a jar without an override holds a copy, told by the file's name."""
+    kin: tuple[tuple[int, bool], Override] | None = None
+    for file in {family(file_name(one)) for one in found}:
+        for override in catalog.values():
+            for name in override.asks(lookup.target.name, lookup.runtime.libc, ""):
+                ending = family(posixpath.basename(name)).removeprefix("lib")
+                rank = len(ending), family(override.library) in file
+                if file.endswith(ending) and (kin is None or rank > kin[0]):
+                    kin = rank, override
+    return kin[1] if kin else None
 
 
-_UNMARKED = ("sunos", "solaris", "freebsd", "openbsd", "netbsd", "dragonfly", "aix", "hpux", "android")
-
-
-def _severity(override: Override | None, scope: str, version: str) -> tuple[Severity, str]:
+def _severity(override: Override | None, library: str, scope: str, version: str) -> tuple[Severity, str]:
     judgement = override.judge(scope, version) if override else None
-    return (judgement.severity, judgement.reason) if judgement else (_UNKNOWN, _UNKNOWN_REASON)
+    if override is None or judgement is None:
+        return _UNKNOWN, _UNKNOWN_REASON
+    copy = "" if override.library == library else f"; judged as {override.library}, which it holds a copy of"
+    return judgement.severity, f"{judgement.reason}{copy}"
 
 
 def _check(found: FoundClass, strip: str, target: Platform) -> PlatformCheck | Unreadable | None:

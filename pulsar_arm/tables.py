@@ -44,9 +44,9 @@ class Table:
             raise CatalogError(f"{self._where}: {key} is {value!r}, but must be one of {', '.join(allowed)}.")
         return value
 
-    def number(self, key: str) -> int:
-        """A whole number."""
-        value = self._rows.pop(key, None)
+    def number(self, key: str, default: int | None = None) -> int:
+        """A whole number; required unless a default is given."""
+        value = self._rows.pop(key, default)
         if not isinstance(value, int) or isinstance(value, bool):
             raise CatalogError(f"{self._where}: {key} must be a whole number.")
         return value
@@ -60,7 +60,9 @@ class Table:
 
     def texts(self, key: str, default: tuple[str, ...] | None = None) -> tuple[str, ...]:
         """A list of strings; required unless a default is given."""
-        value = self._rows.pop(key, default)
+        if default is not None and key not in self._rows:
+            return default
+        value = self._rows.pop(key, None)
         if not isinstance(value, list | tuple) or not value or not all(isinstance(one, str) for one in value):
             raise CatalogError(f"{self._where}: {key} must be a list of texts that is not empty.")
         return tuple(value)
@@ -83,6 +85,13 @@ class Table:
         if not isinstance(value, list) or not all(isinstance(one, dict) for one in value):
             raise CatalogError(f"{self._where}: {key} must be written as [[{key}]] tables.")
         return [Table(f"{self._where}, [[{key}]] {number}", one) for number, one in enumerate(value, 1)]
+
+    def table(self, key: str) -> Table:
+        """The table of `[key]`; an empty one if absent."""
+        value = self._rows.pop(key, {})
+        if not isinstance(value, dict):
+            raise CatalogError(f"{self._where}: {key} must be written as a [{key}] table.")
+        return Table(f"{self._where}, [{key}]", value)
 
     def pairs(self, key: str) -> tuple[tuple[str, str], ...]:
         """A table of strings, in its order; empty if absent."""

@@ -1,7 +1,8 @@
 """Prove that an image or a ported tree will work on the target, level by level.
 
 `static` reads: the config, a new scan, the machine of every program, owners and modes. `load` hands each
-native that a loader would choose there to the image's own dynamic loader, emulated where needed.
+native that a loader would choose there to the image's own dynamic loader, emulated where needed. `probe`
+uses the libraries in the image's JVM, `boot` starts the server.
 """
 
 from __future__ import annotations
@@ -11,33 +12,28 @@ import io
 import os
 import tempfile
 import zipfile
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
 
+from pulsar_arm.boot import boot
 from pulsar_arm.catalog import Catalog
+from pulsar_arm.checks import Check, Level
 from pulsar_arm.distribution import Source
 from pulsar_arm.errors import InputError
 from pulsar_arm.formats.native import HEAD_SIZE, read_head
-from pulsar_arm.host.emulation import Emulator, jvm_folders, load_library
+from pulsar_arm.formats.oci import Image
+from pulsar_arm.host.emulation import Emulator, LoadResult, jvm_folders, load_library
+from pulsar_arm.host.machine import Machine
 from pulsar_arm.host.progress import Progress
+from pulsar_arm.patience import Patience
 from pulsar_arm.plan import BLOCKING
-from pulsar_arm.platforms import Platform
-from pulsar_arm.scan import Inventory, Native, scan
+from pulsar_arm.platforms import X86_64, Platform
+from pulsar_arm.probe import probe
+from pulsar_arm.scan import Gap, Inventory, Native, scan
 
-Level = Literal["static", "load"]
-LEVELS: tuple[Level, ...] = ("static", "load")
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One thing that was looked at."""
-
-    level: Level
-    subject: str
-    outcome: Literal["passed", "failed"]
-    evidence: str
+TIMEOUT = 1800.0
+"""Seconds; an emulated server needs 4 minutes on a quiet machine of two cores, more on a busy one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +49,7 @@ class Verification:
     @property
     def passed(self) -> bool:
         """Whether no check failed."""
-        return all(check.outcome == "passed" for check in self.checks)
+        return all(check.outcome != "failed" for check in self.checks)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +61,12 @@ class Subject:
     """The root of the file system that the server will see."""
     home: Path
     """The folder of the distribution: `ROOT/pulsar`, or a tree that will be put there."""
-    java_home: str
-    """Absolute in the root; its folders hold what natives link against."""
-    settings: Mapping[str, Any] | None
-    """The image's config, or None for a distribution that is no image yet."""
+    env: Mapping[str, str]
+    """What its programs see; the folders of JAVA_HOME hold what natives link against."""
+    user: str
+    """Who they run as: `UID[:GID]`, or a name of the root's passwd."""
+    image: Image | None
+    """None for a distribution that is no image yet."""
 
 
 def verify(
@@ -78,23 +76,57 @@ def verify(
     target: Platform,
     emulator: Emulator | None,
     progress: Progress,
+    machine: Machine | None = None,
+    timeout: float = TIMEOUT,
 ) -> Verification:
-    """Run every check up to `level`; `emulator` runs the target's programs and is needed from `load` on."""
+    """Run every check up to `level`.
+
+    `emulator` runs the target's programs and is needed from `load` on; `machine` runs those of the subject
+    and is needed from `probe` on. `timeout` is in seconds, for each JVM that is waited for.
+    """
     inventory = scan(Source(str(subject.home), subject.home, "directory"), catalog, target, progress)
     checks = [*_config(subject, target), _rescan(inventory), _programs(subject, target)]
-    if level == "load" and emulator is not None:
+    if emulator is not None:
         checks += _load(subject, inventory, catalog, target, emulator, progress)
+    if machine is not None:
+        _announce(machine, emulator, progress)
+        checks += probe(machine, subject.home, inventory, timeout)
+    if machine is not None and level == "boot":
+        checks += _boot(subject, checks, machine, emulator, progress, timeout)
     return Verification(subject.name, level, tuple(checks), inventory)
 
 
-def _config(subject: Subject, target: Platform) -> Iterator[Check]:
-    if subject.settings is None:
+def _boot(
+    subject: Subject,
+    checks: Sequence[Check],
+    machine: Machine,
+    emulator: Emulator | None,
+    progress: Progress,
+    timeout: float,
+) -> Iterator[Check]:
+    if failed := [check.subject for check in checks if check.outcome == "failed"]:
+        yield Check(
+            "boot", "server", "skipped", f"not started, since this fails already: {', '.join(failed)}"
+        )
         return
-    settings = subject.settings
+    patience = Patience(emulated=not (emulator and emulator.native))
+    progress.note(f"Starting the server {machine.description}.")
+    yield from boot(machine, subject.home, patience, timeout, progress)
+
+
+def _announce(machine: Machine, emulator: Emulator | None, progress: Progress) -> None:
+    slow = "" if emulator and emulator.native else ": emulated JVMs are 20 to 40 times slower than real ones"
+    progress.note(f"Trying the libraries in the image's JVM, {machine.description}{slow}.")
+
+
+def _config(subject: Subject, target: Platform) -> Iterator[Check]:
+    if subject.image is None:
+        return
+    settings = subject.image.settings
     found = f"{settings.get('os')}/{settings.get('architecture')}"
     yield _check("static", "platform", found == target.oci_platform, f"the config says {found}")
-    user = str((settings.get("config") or {}).get("User") or "0")
-    said = f"runs as user {user}" + (", which is root" if user.split(":")[0] in ("0", "root") else "")
+    said = f"runs as user {subject.user}"
+    said += ", which is root" if subject.user.split(":")[0] in ("0", "root") else ""
     yield Check("static", "user", "passed", said)
 
 
@@ -142,26 +174,62 @@ def _load(
     emulator: Emulator,
     progress: Progress,
 ) -> Iterator[Check]:
-    search = jvm_folders(subject.root, subject.java_home)
+    search = jvm_folders(subject.root, subject.env.get("JAVA_HOME", ""))
     chosen = _chosen(inventory, catalog, target)
-    seen: dict[str, Check] = {}
+    seen: dict[str, LoadResult] = {}
     with tempfile.TemporaryDirectory(prefix="pulsar-arm-") as folder, progress.task("Loading natives", None):
-        for native in chosen:
-            content = _content(subject.home, native.location)
+
+        def loaded(location: str) -> LoadResult:
+            content = _content(subject.home, location)
             digest = hashlib.sha256(content).hexdigest()
             if digest not in seen:
-                library = Path(folder, f"{len(seen)}-{Path(native.location).name}")
+                library = Path(folder, f"{len(seen)}-{Path(location).name}")
                 library.write_bytes(content)
-                loaded = load_library(emulator, subject.root, library, search)
-                said = "; ".join(loaded.words)
-                needs = ", ".join(name for name, _path in loaded.resolved)
-                taken = (
-                    f"{emulator.description} the image's ld.so takes it, with {needs or 'no other library'}"
-                )
-                evidence = taken if loaded.accepted else said
-                seen[digest] = _check("load", native.location, loaded.accepted, evidence)
-            known = seen[digest]
-            yield Check("load", native.location, known.outcome, known.evidence)
+                result = load_library(emulator, subject.root, library, search)
+                words = tuple(line.replace(f"{library.resolve()}", library.name) for line in result.words)
+                seen[digest] = replace(result, words=words)
+            return seen[digest]
+
+        for native in chosen:
+            yield _taken(native, loaded(native.location), emulator)
+        for gap in inventory.gaps:
+            if gap.kind == "missing" and gap.severity in BLOCKING:
+                yield _missed(gap, inventory, loaded, emulator)
+
+
+def _taken(native: Native, result: LoadResult, emulator: Emulator) -> Check:
+    places: dict[str, list[str]] = {}
+    for name, path in result.resolved:
+        places.setdefault(str(Path(path).parent), []).append(name)
+    needs = "; ".join(f"{', '.join(names)} of {folder}" for folder, names in places.items())
+    taken = f"{emulator.description} the image's ld.so takes it, with {needs or 'no other library'}"
+    return _check(
+        "load", native.location, result.accepted, taken if result.accepted else "; ".join(result.words)
+    )
+
+
+def _missed(gap: Gap, inventory: Inventory, loaded: Callable[[str], LoadResult], emulator: Emulator) -> Check:
+    """What ld.so says to the library that is there instead of the one that is needed."""
+    others = [
+        native
+        for native in inventory.libraries
+        if (native.library, native.scope) == (gap.library, gap.scope)
+        and (native.format, native.system) == ("elf", "linux")
+    ]
+    # The 64-bit one of a PC is what every release was built on.
+    others.sort(key=lambda native: native.machine != X86_64.name)
+    name = f"{gap.library} {gap.version}".strip()
+    lacks = f"{name} has no library for {inventory.target.name}: {gap.reason}"
+    if not others:
+        return Check("load", gap.locations[0], "failed", lacks)
+    # To ld.so a library of another machine is none at all: it says that there is no such file.
+    words = "; ".join(loaded(others[0].location).words)
+    return Check(
+        "load",
+        others[0].location,
+        "failed",
+        f"{lacks}; {emulator.description} ld.so says to that of {others[0].machine}: {words}",
+    )
 
 
 def _chosen(inventory: Inventory, catalog: Catalog, target: Platform) -> list[Native]:

@@ -10,38 +10,20 @@ from __future__ import annotations
 import io
 import posixpath
 import re
-import struct
-import zipfile
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 from typing import IO
 
-from zlib_ng import zlib_ng
-
 from pulsar_arm.errors import InputError
-from pulsar_arm.formats import archive
 from pulsar_arm.formats.archive import Content, Member, unsafe
-from pulsar_arm.formats.elf import Elf, read_elf
-from pulsar_arm.formats.jar import ZIP_DAMAGE, read_entry
+from pulsar_arm.formats.dynamic import Elf
 from pulsar_arm.formats.native import HEAD_SIZE, Head, read_head
+from pulsar_arm.formats.zip import ZIP_MAGICS, Entry, EntryError, Zip, in_memory, on_disk
+from pulsar_arm.identity import identity
 from pulsar_arm.requirements import REQUIREMENT_CLASSES
 
-_DEPTH = 8
-"""Archives inside archives that are followed; a NAR in a tarball holds jars at depth 2."""
-_LARGEST = 1 << 30
-"""Bytes of a file that is read, with the archives it lies in; more is told as unreadable."""
-_JAVA_READS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
-_HEAD_DEFLATED = 2 * HEAD_SIZE
-_LONGEST_NAME = 255
-"""Of a file; a hostile entry's name may have 64 KiB and cost hours in a regular expression."""
-_LARGEST_TEXT = 1 << 20
-"""Bytes of a manifest or pom.properties; nothing longer is one."""
-_POM = re.compile(r"META-INF/maven/[^/]+/[^/]+/pom\.properties")
-_JAR_NAME = re.compile(
-    r"(?P<artifact>.+?)-(?P<version>\d[\w.]*(?:-(?:\d[\w.]*|[A-Za-z]+\d+|SNAPSHOT))*)(?:-.*)?"
-)
-_GROUP_PREFIX = re.compile(r"^(?:[a-z0-9_]+\.)+[a-z0-9_]+-(?=[a-zA-Z])")
+_PIECE = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,29 +91,66 @@ NOT_COVERED = (
     "entries of archives that are named .class: only the platform checks of Presto and Trino are read",
     "other code, scripts and settings that name a machine, and JVM options that only one machine knows",
     "archives inside that do not begin as a zip does: tar, gz, xz, zst, rpm, deb, self-running jars",
-    f"archives more than {_DEPTH} deep, or larger than {_LARGEST >> 20} MiB: each is told as unreadable",
+    "archives too deep or too large (--max-depth, --max-entry): each is told as unreadable",
+    "symbolic links: what they lead to is judged at its own path only",
     "static libraries (.a), which no JVM loads, and what is downloaded or generated while it runs",
 )
 """What no walk looks at, in words for the reader of a report."""
 
 
-def walk(members: Iterable[Content], machine: str) -> Findings:
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How far a walk goes into what may have been made to exhaust the machine."""
+
+    entry: int = 512 << 20
+    """Bytes of a file that is read whole, together with the archives it lies in."""
+    depth: int = 8
+    """Archives inside archives; a NAR in a tarball holds jars at depth 2."""
+    total: int = 32 << 30
+    """Bytes unpacked in all."""
+    entries: int = 2_000_000
+    """Members of the source and entries of its archives, together."""
+
+
+LIMITS = Limits()
+
+
+def walk(
+    members: Iterable[Content],
+    machine: str,
+    limits: Limits = LIMITS,
+    again: Callable[[], Iterable[Content]] = tuple,
+) -> Findings:
     """Look at every member; `machine` (ELF spelling) is the target whose libraries are read whole.
 
-    A damaged archive ends the walk with a row in `unreadable`; what was seen before stays.
+    A hard link is judged at its own path too: where it repeats something that matters, `again` gives the
+    members once more. A damaged archive ends the walk with a row in `unreadable`; what was seen before stays.
     """
+    place = _Place(machine, limits, _Left(limits))
     paths: list[str] = []
     links: set[str] = set()
+    repeated: dict[str, list[str]] = {}
     found: list[Finding] = []
+    matter: set[str] = set()
     try:
         for member, content in members:
+            place.left.take(member.size)
             paths.append(member.path)
             if member.kind == "symlink":
                 links.add(member.path)
             if reason := unsafe(member) or _behind(links, member.path):
                 found.append(Unreadable(member.path, f"{reason}; it was not looked at"))
             elif content is not None:
-                found += _look(member, content, machine)
+                before = len(found)
+                try:
+                    found += _look(member, content, place)
+                except EntryError as error:
+                    found.append(Unreadable(member.path, str(error)))
+                if len(found) > before:
+                    matter.add(member.path)
+            elif member.kind == "hardlink":
+                repeated.setdefault(member.link, []).append(member.path)
+        found += _repeats({path: names for path, names in repeated.items() if path in matter}, again, place)
     except InputError as error:
         found.append(Unreadable("", str(error)))
     return Findings(
@@ -142,102 +161,171 @@ def walk(members: Iterable[Content], machine: str) -> Findings:
     )
 
 
+def _repeats(
+    repeated: Mapping[str, Sequence[str]], again: Callable[[], Iterable[Content]], place: _Place
+) -> Iterator[Finding]:
+    """What stands under the other names of files that were looked at."""
+    waiting = dict(repeated)
+    for member, content in again() if waiting else ():
+        if content is not None and (names := waiting.pop(member.path, None)):
+            whole = content.read()
+            for name in names:
+                yield from _look(replace(member, path=name), io.BytesIO(whole), place)
+        if not waiting:
+            return
+    for path, names in waiting.items():
+        yield from (
+            Unreadable(name, f"it is a hard link to {path}, which could not be read") for name in names
+        )
+
+
 def _behind(links: set[str], path: str) -> str | None:
     """Why a path that leads through a link is not looked at: where it lies is not what it says."""
     parents = {str(parent) for parent in PurePosixPath(path).parents} if links else set()
     return f"it lies behind the link {min(links & parents)}" if links & parents else None
 
 
-def _look(member: Member, content: IO[bytes], machine: str) -> Iterator[Finding]:
+class _Left:
+    """What is left of the limits on a whole source."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._bytes, self._entries, self._limits = limits.total, limits.entries, limits
+
+    def take(self, size: int) -> None:
+        """One more entry that is unpacked to `size` bytes; InputError where that is too much."""
+        self._bytes -= size
+        self._entries -= 1
+        if self._bytes < 0:
+            most = f"{self._limits.total >> 20} MiB when unpacked (--max-total)"
+            raise TooMuchError(f"it has more than {most}; the rest was not looked at")
+        if self._entries < 0:
+            most = f"{self._limits.entries} entries (--max-entries)"
+            raise TooMuchError(f"it has more than {most}; the rest was not looked at")
+
+
+class TooMuchError(InputError):
+    """The source goes beyond a limit, and the walk ends."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a walk stands."""
+
+    machine: str
+    limits: Limits
+    left: _Left
+    depth: int = 1
+    room: int = 0
+    """Bytes that the archives around take already."""
+
+    def too_large(self, size: int) -> str | None:
+        most = f"larger than {self.limits.entry >> 20} MiB (--max-entry)"
+        if self.room + size <= self.limits.entry:
+            return None
+        return f"with what it lies in, it is {most}" if self.room else f"it is {most}"
+
+
+def _look(member: Member, content: IO[bytes], place: _Place) -> Iterator[Finding]:
     path = member.path
     head = content.read(HEAD_SIZE)
     native = read_head(head)
-    if not native and head[:4] not in archive.ZIP_MAGICS:
+    if not native and head[:4] not in ZIP_MAGICS:
         return
-    if member.size > _LARGEST:
-        yield Unreadable(path, f"it is larger than {_LARGEST >> 20} MiB")
-    elif native:
+    if native and native.format != "elf":
         # Of other systems' files nothing but the header is of interest.
-        yield _loose(path, native, head + content.read() if native.format == "elf" else head)
+        yield _loose(path, native, head)
+    elif not native and content.seekable():
+        yield from _Zip(lambda: on_disk(content), path, scope_of(path), place).findings()
+    elif reason := place.too_large(member.size):
+        yield Unreadable(path, reason)
+    elif native:
+        yield _loose(path, native, _whole(head, content))
     else:
-        whole = head + content.read()
-        yield from _Zip(whole, path, scope_of(path), machine, 1, _LARGEST).findings()
+        whole = _whole(head, content)
+        inside = replace(place, room=len(whole))
+        yield from _Zip(lambda: in_memory(whole), path, scope_of(path), inside).findings()
+
+
+def _whole(head: bytes, content: IO[bytes]) -> bytes:
+    whole = io.BytesIO()
+    whole.write(head)
+    while piece := content.read(_PIECE):
+        whole.write(piece)
+    return whole.getvalue()
 
 
 class _Zip:
-    """One zip file in memory: a jar, a NAR, or an archive inside one."""
+    """One zip file: a jar, a NAR, or an archive inside one."""
 
-    def __init__(
-        self, content: bytes, location: str, scope: str, machine: str, depth: int, room: int
-    ) -> None:
-        self._content = content
-        self._location = location
-        self._scope = scope
-        self._machine = machine
-        self._depth = depth
-        self._room = room
+    def __init__(self, open_zip: Callable[[], Zip], location: str, scope: str, place: _Place) -> None:
+        self._open, self._location, self._scope, self._place = open_zip, location, scope, place
+        self._unnamed: list[Unreadable] = []
 
     def findings(self) -> Iterator[Finding]:
         try:
-            with zipfile.ZipFile(io.BytesIO(self._content)) as jar:
-                container = None
-                for info in jar.filelist:
-                    name = info.filename
-                    if name.endswith(".class"):
-                        if name in REQUIREMENT_CLASSES:
-                            yield FoundClass(self._location, name, read_entry(jar, info))
-                        continue
-                    if not info.file_size:
-                        continue
-                    if info.flag_bits & 1 or info.compress_type not in _JAVA_READS:
-                        yield Unreadable(f"{self._location}!/{name}", "it is packed as Java cannot read it")
-                        continue
-                    head = self._head(info)
-                    if head[:4] in archive.ZIP_MAGICS:
-                        yield from self._nested(jar, info)
-                    elif native := read_head(head):
-                        container = container or self._container(jar)
-                        yield self._native(jar, info, container, native)
-        except ZIP_DAMAGE as error:
-            yield Unreadable(self._location, f"its zip structure is damaged: {error}")
+            jar = self._open()
+            entries = list(jar.entries(passing=".class", but=REQUIREMENT_CLASSES))
+        except InputError as error:
+            yield Unreadable(self._location, str(error))
+            return
+        container = None
+        for entry in entries:
+            self._place.left.take(0)
+            try:
+                if entry.name.endswith(".class"):
+                    yield FoundClass(self._location, entry.name, self._content(jar, entry))
+                elif not entry.size:
+                    continue
+                elif not entry.readable:
+                    yield Unreadable(self._inside(entry), "it is packed as Java cannot read it")
+                elif (head := jar.open(entry).read(HEAD_SIZE))[:4] in ZIP_MAGICS:
+                    yield from self._nested(jar, entry)
+                elif native := read_head(head):
+                    container = container or self._container(jar, entries)
+                    yield self._native(jar, entry, container, native)
+            except TooMuchError:
+                raise
+            except InputError as error:
+                yield Unreadable(self._inside(entry), str(error))
+        yield from self._unnamed
 
-    def _head(self, info: zipfile.ZipInfo) -> bytes:
-        """The first bytes of an entry, inflated no further than needed (APPNOTE 4.3.7 for the offset)."""
-        start = (
-            info.header_offset + 30 + sum(struct.unpack_from("<HH", self._content, info.header_offset + 26))
-        )
-        if info.compress_type == zipfile.ZIP_STORED:
-            return self._content[start : start + min(HEAD_SIZE, info.file_size)]
-        packed = self._content[start : start + min(_HEAD_DEFLATED, info.compress_size)]
-        return zlib_ng.decompressobj(-15).decompress(packed, HEAD_SIZE)
+    def _inside(self, entry: Entry) -> str:
+        return f"{self._location}!/{entry.name}"
 
-    def _nested(self, jar: zipfile.ZipFile, info: zipfile.ZipInfo) -> Iterator[Finding]:
-        location = f"{self._location}!/{info.filename}"
-        if self._depth == _DEPTH:
-            yield Unreadable(location, f"it lies more than {_DEPTH} archives deep")
-        elif info.file_size > self._room:
-            yield Unreadable(location, f"with what it lies in, it is larger than {_LARGEST >> 20} MiB")
-        else:
-            # An archive that holds archives, a NAR or a fat jar, is the class path of what it holds.
-            content, room = read_entry(jar, info), self._room - info.file_size
-            yield from _Zip(
-                content, location, self._location, self._machine, self._depth + 1, room
-            ).findings()
+    def _content(self, jar: Zip, entry: Entry) -> bytes:
+        if reason := self._place.too_large(entry.size):
+            raise InputError(reason)
+        self._place.left.take(entry.size)
+        return jar.content(entry)
 
-    def _native(
-        self, jar: zipfile.ZipFile, info: zipfile.ZipInfo, container: Container, head: Head
-    ) -> FoundNative:
-        if head.format != "elf" or head.system != "linux" or self._machine not in head.machines:
-            return FoundNative(container, info.filename, head, None, "")
+    def _nested(self, jar: Zip, entry: Entry) -> Iterator[Finding]:
+        place = self._place
+        if place.depth == place.limits.depth:
+            raise InputError(f"it lies more than {place.limits.depth} archives deep (--max-depth)")
+        content = self._content(jar, entry)
+        inside = replace(place, depth=place.depth + 1, room=place.room + len(content))
+        # An archive that holds archives, a NAR or a fat jar, is the class path of what it holds.
+        yield from _Zip(lambda: in_memory(content), self._inside(entry), self._location, inside).findings()
+
+    def _native(self, jar: Zip, entry: Entry, container: Container, head: Head) -> FoundNative:
+        if head.format != "elf" or head.system != "linux" or self._place.machine not in head.machines:
+            return FoundNative(container, entry.name, head, None, "")
         try:
-            structure = _structure(read_entry(jar, info))
-        except ZIP_DAMAGE as error:
-            structure = None, f"its packed bytes are damaged: {error}"
-        return FoundNative(container, info.filename, head, *structure)
+            structure = _structure(self._content(jar, entry))
+        except TooMuchError:
+            raise
+        except InputError as error:
+            structure = None, str(error)
+        return FoundNative(container, entry.name, head, *structure)
 
-    def _container(self, jar: zipfile.ZipFile) -> Container:
-        library, version = _identity(jar, posixpath.basename(self._location))
-        return Container(self._location, self._scope, library, version)
+    def _container(self, jar: Zip, entries: Sequence[Entry]) -> Container:
+        name = posixpath.basename(self._location)
+        try:
+            known = identity(jar, entries, name)
+        except InputError as error:
+            self._unnamed.append(Unreadable(self._location, f"its pom.properties or manifest: {error}"))
+            known = identity(jar, (), name)
+        return Container(self._location, self._scope, known.artifact, known.version)
 
 
 def _loose(path: str, head: Head, content: bytes) -> FoundNative:
@@ -247,6 +335,8 @@ def _loose(path: str, head: Head, content: bytes) -> FoundNative:
 
 
 def _structure(content: bytes) -> tuple[Elf | None, str]:
+    from pulsar_arm.formats.elf import read_elf  # pyelftools is slow to import, and most jars need it not
+
     try:
         return read_elf(content), ""
     except InputError as error:
@@ -270,40 +360,3 @@ def _loose_scope(path: str) -> str:
     if _MACHINE_FOLDER.fullmatch(posixpath.basename(folder)):
         folder = posixpath.dirname(folder)
     return folder or "."
-
-
-def _identity(jar: zipfile.ZipFile, name: str) -> tuple[str, str]:
-    """Artifact id and version: from pom.properties, else the manifest and the file's name."""
-    stem = re.sub(r"\.(jar|nar)$", "", name)
-    entries = [info for info in jar.filelist if _POM.fullmatch(info.filename)]
-    poms = [_properties(read_entry(jar, info)) for info in entries if info.file_size <= _LARGEST_TEXT]
-    named = [pom for pom in poms if pom.get("artifactId") and pom["artifactId"] in stem]
-    named.sort(key=lambda pom: len(pom["artifactId"]), reverse=True)  # netty-all before netty
-    for pom in named or (poms if len(poms) == 1 else []):
-        if pom.get("artifactId") and pom.get("version"):
-            return pom["artifactId"], pom["version"]
-    match = _JAR_NAME.fullmatch(stem) if len(stem) <= _LONGEST_NAME else None
-    artifact, version = (match["artifact"], match["version"]) if match else (stem, "")
-    artifact = _GROUP_PREFIX.sub("", artifact, count=1)
-    manifest = _manifest(jar)
-    told = manifest.get("Implementation-Version", "")
-    # A jar that replaced another keeps that one's name; a manifest that names the library knows better.
-    if told and manifest.get("Implementation-Title") == artifact:
-        return artifact, told
-    return artifact, version or told or manifest.get("Bundle-Version", "")
-
-
-def _properties(content: bytes) -> dict[str, str]:
-    rows = (line.split("=", 1) for line in content.decode("latin-1").splitlines() if "=" in line)
-    return {key.strip(): value.strip() for key, value in rows}
-
-
-def _manifest(jar: zipfile.ZipFile) -> dict[str, str]:
-    """The main attributes whose values are short enough for one line (JAR File Specification)."""
-    try:
-        info = jar.getinfo("META-INF/MANIFEST.MF")
-    except KeyError:
-        return {}
-    content = read_entry(jar, info) if info.file_size <= _LARGEST_TEXT else b""
-    lines = content.decode("utf-8", errors="replace").split("\r\n\r\n", 1)[0].split("\n\n", 1)[0]
-    return dict(re.findall(r"^([\w-]+): *(\S+)", lines, re.M))

@@ -86,7 +86,8 @@ def against(name: str, ours: Callable[[], Run], other: Callable[[], Run], upside
 
 def main() -> None:
     tarball = Path(subprocess.check_output([*PULSAR_ARM, "fetch", RELEASE], text=True).strip())
-    scan = lambda: run([*PULSAR_ARM, "scan", tarball], fails=(1,))  # noqa: E731
+    # JSON holds all that a scan finds out; a table needs the terminal's library on top.
+    scan = lambda: run([*PULSAR_ARM, "scan", tarball, "--format", "json"], fails=(1,))  # noqa: E731
     against(
         "scan / plain decompression by zlib-ng", scan, lambda: run([sys.executable, "-c", FLOOR, tarball])
     )
@@ -96,9 +97,26 @@ def main() -> None:
         lambda: run([sys.executable, "-c", PLAIN, tarball]),
         True,
     )
+    rival(scan, tarball)
+    # What it brings in has to be in the cache, or nothing would be linked.
+    with tempfile.TemporaryDirectory(dir=".") as place:
+        run([*PULSAR_ARM, "port", tarball, "-o", Path(place, "ported")])
+    planned = lambda: run([*PULSAR_ARM, "port", tarball, "--dry-run"])  # noqa: E731
+    against("scan and linkage of every replacement / scan", planned, scan)
     with tempfile.TemporaryDirectory(dir=".") as place:
         images(Path(place), tarball)
         base(Path(place))
+
+
+def rival(scan: Callable[[], Run], tarball: Path) -> None:
+    """The scan against syft, which lists the jars of a tarball and none of the natives in them."""
+    syft = shutil.which(os.environ.get("SYFT", "syft"))
+    if not syft:
+        print("syft: left out, it is not here (go install github.com/anchore/syft/cmd/syft@latest)")
+        return
+    os.environ["SYFT_CHECK_FOR_APP_UPDATE"] = "false"
+    words = [syft, "scan", f"file:{tarball}", "--quiet", "--output", "json"]
+    against("syft / scan", scan, lambda: run(words), True)
 
 
 def images(place: Path, tarball: Path) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
+from builders_engines import own_builder
+from hypothesis import HealthCheck, settings
 from real import images, place, ported
 
 from pulsar_arm.catalog import Catalog, folder, load_catalog
@@ -12,7 +15,16 @@ from pulsar_arm.host.maven import Repository
 from pulsar_arm.host.progress import Silent
 from pulsar_arm.patches import Patch, load_patches
 
-__all__ = ["images", "place", "ported"]
+# No deadlines: machines of CI pause for longer than a property takes. `make fuzz` gives the number of
+# examples; without it the properties take hypothesis' usual hundred.
+settings.register_profile("usual", deadline=None)
+settings.load_profile("usual")
+if examples := os.environ.get("FUZZ_EXAMPLES"):
+    every = list(HealthCheck)
+    settings.register_profile("fuzz", max_examples=int(examples), deadline=None, suppress_health_check=every)
+    settings.load_profile("fuzz")
+
+__all__ = ["images", "own_builder", "place", "ported"]
 
 
 @pytest.fixture(scope="session")

@@ -13,8 +13,9 @@ from pulsar_arm import report
 from pulsar_arm.catalog import Catalog, load_catalog
 from pulsar_arm.distribution import open_source
 from pulsar_arm.errors import CatalogError, InputError
-from pulsar_arm.formats.archive import read_directory, read_tar
+from pulsar_arm.formats.archive import read_directory
 from pulsar_arm.formats.jar import add_entry
+from pulsar_arm.formats.tar import read_tar
 from pulsar_arm.host.maven import Coordinate, Repository
 from pulsar_arm.host.progress import Silent
 from pulsar_arm.plan import Add, Plan, Resolved, Unresolved, plan
@@ -141,6 +142,7 @@ def test_the_receipt_tells_that_nothing_was_there_before(
             "origin": COORDINATE,
             "origin_sha256": digest,
             "licence": "Apache-2.0",
+            "why": "its own build",
         }
     ]
     assert f"add {COORDINATE} beside it" in json.dumps(receipt["verdicts"])

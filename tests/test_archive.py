@@ -2,22 +2,26 @@ from __future__ import annotations
 
 import gzip
 import io
+import lzma
 import os
 import subprocess
 import tarfile
 import threading
+import zlib
 from collections.abc import Callable, Generator, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import cast
 
 import pytest
+from backports import zstd
 from builders import MTIME, HardLink, Link, Odd, tar_bytes, tarball
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pulsar_arm.errors import InputError
-from pulsar_arm.formats.archive import Content, Member, read_directory, read_tar, unsafe, write_tar
+from pulsar_arm.formats.archive import Content, Member, read_directory, unsafe, write_tar
+from pulsar_arm.formats.tar import read_tar
 
 BIG = os.urandom(3000)
 FILES = {"top": None, "top/a.txt": b"text", "top/big": BIG, "top/empty": b"", "top/l": Link("a.txt")}
@@ -44,6 +48,45 @@ def test_gzip_is_told_by_its_bytes_and_not_by_the_name(tmp_path: Path) -> None:
     path = tmp_path / "x.tar"
     path.write_bytes(gzip.compress(tar_bytes(FILES)))
     assert len(read(path)) == 5
+
+
+@pytest.mark.parametrize("pack", [lzma.compress, zstd.compress, gzip.compress])
+def test_every_packing_is_told_by_its_bytes_and_may_have_several_streams(
+    tmp_path: Path, pack: Callable[[bytes], bytes]
+) -> None:
+    tar, path = tar_bytes(FILES), tmp_path / "x"
+    path.write_bytes(pack(tar[:700]) + pack(tar[700:]))
+    assert len(read(path)) == 5
+    path.write_bytes(pack(tar[:700]) + bytes(512) + pack(tar[700:]) + bytes(1024))
+    assert len(read(path)) == 5
+    whole = pack(tar)
+    for length in (7, len(whole) // 2, len(whole) - 5, len(whole) - 1):
+        path.write_bytes(whole[:length])
+        with pytest.raises(InputError, match="is damaged or cut off"):
+            read(path)
+
+
+def test_an_xz_stream_that_wants_gigabytes_of_memory_is_refused(tmp_path: Path) -> None:
+    filters = [{"id": lzma.FILTER_LZMA2, "preset": 0, "dict_size": 1 << 30}]
+    tar = tar_bytes(FILES)
+    # Python packs with less than it is told for a small input: the size of the dictionary is one byte.
+    packed = bytearray(lzma.compress(tar, filters=[{"id": lzma.FILTER_LZMA2, "preset": 0}]))
+    assert filters[0]["dict_size"] == 1 << 30
+    header = packed[12 : 12 + 4 * (packed[12] + 1)]
+    header[4] = 36  # xz file format, 5.3.1: 1 GiB
+    header[-4:] = zlib.crc32(header[:-4]).to_bytes(4, "little")
+    packed[12 : 12 + len(header)] = header
+    (tmp_path / "x.tar.xz").write_bytes(packed)
+    with pytest.raises(InputError, match="Memory usage limit"):
+        read(tmp_path / "x.tar.xz")
+
+
+def test_a_zstd_frame_that_wants_gigabytes_of_memory_is_refused(tmp_path: Path) -> None:
+    options = {zstd.CompressionParameter.window_log: 30, zstd.CompressionParameter.content_size_flag: 0}
+    packer = zstd.ZstdCompressor(options=options)
+    (tmp_path / "x.tar.zst").write_bytes(packer.compress(tar_bytes(FILES)) + packer.flush())
+    with pytest.raises(InputError, match="is damaged or cut off"):
+        read(tmp_path / "x.tar.zst")
 
 
 def test_what_a_member_says_of_itself_is_told(tmp_path: Path) -> None:

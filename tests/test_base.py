@@ -10,10 +10,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
+from builders import elf_head
 from builders_base import certificate, deb, system
 from builders_oci import file, image_of, members_of, tar_of
 
-from pulsar_arm.base import Base, debian_base, image_base
+from pulsar_arm.base import debian_base, image_base
+from pulsar_arm.base_store import Base
 from pulsar_arm.debian_definition import Definition, read_definition
 from pulsar_arm.debian_root import make_root
 from pulsar_arm.errors import BuildError, CatalogError, HostError, InputError, UsageError
@@ -408,6 +410,17 @@ def test_an_image_for_another_machine_is_refused(tmp_path: Path) -> None:
     write_layout(image_of(tmp_path / "blobs", [file("x")], architecture="amd64"), tmp_path / "base")
     with pytest.raises(InputError, match="linux/amd64, but linux/arm64 is needed"):
         image_base(tmp_path / "base", AARCH64)
+
+
+@pytest.mark.parametrize("library", ["lib/ld-musl-aarch64.so.1", "usr/lib/aarch64-linux-gnu/libc.so.6"])
+def test_an_amd64_system_under_the_name_of_arm64_is_refused(tmp_path: Path, library: str) -> None:
+    java = file("opt/java/lib/server/libjvm.so")
+    write_layout(image_of(tmp_path / "blobs", [java, file(library, elf_head(62) + LIBC)]), tmp_path / "wrong")
+    with pytest.raises(InputError, match=f"says it is for linux/arm64, but its /{library} is for x86_64"):
+        image_base(tmp_path / "wrong", AARCH64)
+    right = image_of(tmp_path / "blobs", [java, file(library, elf_head(183) + LIBC)])
+    write_layout(right, tmp_path / "right")
+    assert image_base(tmp_path / "right", AARCH64).java_home == "/opt/java"
 
 
 @pytest.mark.parametrize(

@@ -98,7 +98,7 @@ def test_the_first_row_that_fits_is_taken(tmp_path: Path) -> None:
     assert first is not None
     assert second is not None
     assert (first.severity, second.severity) == ("fatal", "harmless")
-    replace, tolerate = override.remedy("lib", "2.0"), override.remedy("lib", "2.1")
+    (replace, _also), (tolerate,) = override.remedies_for("lib", "2.0"), override.remedies_for("lib", "2.1")
     assert replace is not None
     assert tolerate is not None
     assert (replace.coordinate, replace.sha256) == ("g:a:2.1", SHA)

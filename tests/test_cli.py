@@ -76,7 +76,7 @@ def test_the_reference_page_lists_exactly_the_options_of_help(name: str) -> None
 @pytest.mark.parametrize("name", LEAVES)
 def test_every_command_ends_its_help_with_an_example(name: str) -> None:
     text = CliRunner().invoke(cli, [*name.split(), "--help"]).output
-    assert re.search(r"Example:\n\s+pulsar-arm " + name, text)
+    assert re.search(rf"Example:\n\s+pulsar-arm (--\S+ \S+ )*{name}\b", text)
 
 
 def test_the_exit_codes_of_help_are_those_of_the_reference_page() -> None:
@@ -185,6 +185,8 @@ def test_building_from_what_is_not_pulsar_is_refused(tmp_path: Path) -> None:
         (("--images", ","), "--images"),
         (("--user", "somebody"), "--user somebody"),
         (("--tag", "registry/:x"), "--tag"),
+        (("--platform", "linux/arm64,linux/vax"), "linux/vax"),
+        (("--platform", ","), "--platform names none"),
     ],
 )
 def test_a_build_that_cannot_be_is_refused_before_any_work(
@@ -194,6 +196,24 @@ def test_a_build_that_cannot_be_is_refused_before_any_work(
     refused(2, "build", "--from", source, "--output", tmp_path / "images", *words, says=says)
 
 
+def test_an_engine_that_is_not_here_is_told_before_any_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = pulsar_tarball(tmp_path / "apache-pulsar-2.6.0-bin.tar.gz", version="2.6.0")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    for engine, says in (("buildx", "docker is not installed"), ("podman", "neither buildah nor podman")):
+        words = ("--from", source, "--engine", engine, "--output", tmp_path / "images")
+        refused(7, "build", *words, says=f"The engine {engine} cannot be used: {says}")
+    assert list(tmp_path.iterdir()) == [source]
+
+
+def test_a_folder_in_the_way_of_eject_is_kept(tmp_path: Path) -> None:
+    source = pulsar_tarball(tmp_path / "apache-pulsar-2.6.0-bin.tar.gz", version="2.6.0")
+    (tmp_path / "context").mkdir()
+    refused(2, "eject", tmp_path / "context", "--from", source, says="exists already")
+    assert list((tmp_path / "context").iterdir()) == []
+
+
 def test_ctrl_c_leaves_nothing_behind_and_exits_130(tmp_path: Path) -> None:
     fifo = tmp_path / "slow.tar"
     os.mkfifo(fifo)
@@ -201,10 +221,13 @@ def test_ctrl_c_leaves_nothing_behind_and_exits_130(tmp_path: Path) -> None:
     words = [sys.executable, "-m", "pulsar_arm", "port", str(fifo), "-o", str(tmp_path / "out.tar.gz")]
     with subprocess.Popen(words, stderr=subprocess.PIPE, text=True, env=environment) as process:
         writer = os.open(fifo, os.O_WRONLY)  # opens once the reader waits
-        time.sleep(0.2)
-        process.send_signal(signal.SIGINT)
-        _out, said = process.communicate(timeout=30)
-        os.close(writer)
+        try:
+            time.sleep(0.2)
+            process.send_signal(signal.SIGINT)
+            _out, said = process.communicate(timeout=30)
+        finally:
+            process.kill()  # where SIGINT is ignored, as below `nohup` or `&`, nothing else ends it
+            os.close(writer)
     assert process.returncode == 130
     assert "Interrupted" in said
     assert list(tmp_path.iterdir()) == [fifo]

@@ -69,7 +69,7 @@ def test_versions_that_are_no_numbers_are_left_out() -> None:
         (("libc.so.6",), "glibc"),
         (("ld-linux-aarch64.so.1",), "glibc"),
         (("libc.musl-aarch64.so.1",), "musl"),
-        (("libc.so",), "bionic"),
+        (("libc.so",), "musl"),
         (("liblog.so", "libm.so"), "bionic"),
         (("libm.so.6",), ""),
         ((), ""),
@@ -79,8 +79,18 @@ def test_the_c_library_is_told_by_what_is_needed(needed: tuple[str, ...], libc: 
     assert read_elf(elf_bytes(needed=needed, versions={})).libc == libc
 
 
+def test_androids_c_library_is_told_by_its_version() -> None:
+    assert read_elf(elf_bytes(needed=("libc.so",), versions={"libc.so": ["LIBC"]})).libc == "bionic"
+
+
 def test_a_glibc_symbol_version_makes_it_glibc_whatever_is_needed() -> None:
     assert read_elf(elf_bytes(needed=("libm.so.6",), versions={"libm.so.6": ["GLIBC_2.29"]})).libc == "glibc"
+
+
+def test_a_version_of_gccs_library_makes_it_no_glibc() -> None:
+    wants = {"libgcc_s.so.1": ["GCC_3.0", "GLIBC_2.0"]}  # as in rocksdbjni's libraries for musl
+    found = read_elf(elf_bytes(needed=("libgcc_s.so.1", "libc.musl-aarch64.so.1"), versions=wants))
+    assert (found.libc, found.requires) == ("musl", (("GCC", "3.0"),))
 
 
 @pytest.mark.skipif(not shutil.which("readelf"), reason="an independent reader: needs binutils")

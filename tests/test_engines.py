@@ -6,22 +6,22 @@ import os
 import platform as machine
 import re
 import shutil
+import signal
 import subprocess
-from collections.abc import Iterator
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from builders_engines import left_behind, tree
 from builders_oci import CREATED, file, folder, hardlink, image_of, symlink
 
 from pulsar_arm.engines import ENGINES
 from pulsar_arm.engines.choice import build_dockerfile, choose_engine
 from pulsar_arm.engines.external import Job, emulated_run
 from pulsar_arm.errors import BuildError, HostError
-from pulsar_arm.formats.layer import LayerEntry
 from pulsar_arm.formats.oci import Image
-from pulsar_arm.formats.root import root_entries
 from pulsar_arm.host.emulation import kernel_runs
 from pulsar_arm.host.progress import Silent
 from pulsar_arm.image import Recipe
@@ -65,6 +65,7 @@ COPY --from=native / /
 LABEL org.opencontainers.image.version="2.6.0" \
       quoted="a \"b\" \$c"
 ENV PULSAR_ROOT_LOGGER="INFO,CONSOLE"
+ENV PATH="$PATH:/pulsar/bin"
 WORKDIR /pulsar
 USER 10000
 """
@@ -83,49 +84,6 @@ def recipe(where: Path, dockerfile: str = DOCKERFILE, architecture: str = "arm64
     base = image_of(where / "base", BASE, architecture=architecture, config=config)
     context = {"third-party.tar": tuple(THIRD), "native.tar": tuple(NATIVE)}
     return Recipe("pulsar", AARCH64, dockerfile, context, {"debian-sid": base}, CREATED)
-
-
-def tree(image: Image) -> dict[LayerEntry, bytes | None]:
-    return {one.entry: one.content and one.content.read() for one in root_entries(image)}
-
-
-def left_behind(blobs: Path) -> list[str]:
-    """What a build has left in the Docker Engine, mounted, or in the folder of the blobs, of its own."""
-    mounts = Path("/proc/self/mountinfo")
-    left = [line for line in mounts.read_text().splitlines() if str(blobs) in line] if mounts.exists() else []
-    left += [path.name for path in blobs.glob("*") if path.is_dir()]
-    if shutil.which("docker"):
-        names = ("docker", "image", "ls", "--format", "{{.Repository}}")
-        done = subprocess.run(names, capture_output=True, text=True, check=False)
-        left += [name for name in done.stdout.split() if re.fullmatch(r"pulsar-arm-[0-9a-f]{16}", name)]
-    return left
-
-
-@pytest.fixture(scope="session")
-def own_builder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A BuildKit of its own, reached through buildx's remote driver."""
-    if not shutil.which("buildkitd") or not (shutil.which("runc") or shutil.which("buildkit-runc")):
-        pytest.skip("buildkitd and runc are not both installed")
-    if os.geteuid() != 0:
-        pytest.skip("buildkitd needs root")
-    if subprocess.run(["docker", "buildx", "version"], capture_output=True, check=False).returncode:
-        pytest.skip("docker has no buildx")
-    place = tmp_path_factory.mktemp("buildkit")
-    address, name = f"unix://{place}/socket", f"pulsar-arm-test-{os.getpid()}"
-    options = ["--addr", address, "--root", str(place / "root"), "--oci-worker-net=host"]
-    with (place / "log").open("wb") as log:
-        daemon = subprocess.Popen(["buildkitd", *options], stdout=log, stderr=log)
-    try:
-        create = ["docker", "buildx", "create", "--name", name, "--driver", "remote", address]
-        subprocess.run(create, check=True, capture_output=True, timeout=60)
-        inspect = ["docker", "buildx", "inspect", "--bootstrap", name]
-        subprocess.run(inspect, check=True, capture_output=True, timeout=60)
-        yield name
-    finally:
-        subprocess.run(["docker", "buildx", "rm", name], capture_output=True, timeout=60, check=False)
-        daemon.terminate()
-        daemon.wait(30)
-        shutil.rmtree(place / "root", ignore_errors=True)
 
 
 @pytest.fixture
@@ -355,3 +313,39 @@ def test_any_dockerfile_can_be_built_with_a_folder_as_context(way: str, engine: 
     assert [content for entry, content in tree(image).items() if entry.path == "hello"] == [b"hello"]
     assert any("COPY hello /" in line for line in notes.said)
     assert sorted(path.name for path in context.iterdir()) == ["hello"]
+
+
+@pytest.mark.parametrize("way", WAYS[1:])
+def test_ctrl_c_leaves_neither_image_nor_mount_nor_folder(
+    way: str, engine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wrapper = tmp_path / "slow"
+    wrapper.mkdir()
+    for name in ("docker", "buildah", "podman"):
+        if program := shutil.which(name):
+            # The real program, which has not ended when all its work is done.
+            slow = f'{program} "$@" || exit; echo "[slow 1/1] STEP"; exec sleep 600'
+            script = f'#!/bin/sh\ncase " $* " in *" build "*) {slow};; esac\nexec {program} "$@"\n'
+            (wrapper / name).write_text(script)
+            (wrapper / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{wrapper}:{os.environ['PATH']}")
+    code = (
+        "import sys; from pathlib import Path; from test_engines import *\n"
+        "from pulsar_arm.host.progress import Terminal\n"
+        f"where = Path({str(tmp_path)!r})\n"
+        f"ENGINES[{engine!r}].build(recipe(where), where / 'blobs', fast=False, progress=Terminal())\n"
+    )
+    paths = f"{Path(__file__).parent}:{Path(__file__).parent.parent}"
+    environment = {**os.environ, "PYTHONPATH": paths}
+    running = subprocess.Popen(
+        [sys.executable, "-c", code], stderr=subprocess.PIPE, text=True, env=environment
+    )
+    try:
+        assert running.stderr
+        assert any("[slow 1/1]" in line for line in running.stderr)
+        running.send_signal(signal.SIGINT)
+        _out, said = running.communicate(timeout=120)
+    finally:
+        running.kill()
+    assert "KeyboardInterrupt" in said
+    assert left_behind(tmp_path / "blobs") == []

@@ -14,12 +14,13 @@ from click.testing import CliRunner
 from lxml import etree
 from test_report import HOSTILE, Page, full
 
+from pulsar_arm.checks import Check
 from pulsar_arm.cli import cli
 from pulsar_arm.errors import InputError
 from pulsar_arm.reports import junit
 from pulsar_arm.reports.evidence import beside, read_receipt, render
 from pulsar_arm.reports.html import Evidence
-from pulsar_arm.verify import Check, Verification
+from pulsar_arm.verify import Verification
 
 
 def verification(*checks: Check, subject: str = "images/pulsar.tar") -> Verification:

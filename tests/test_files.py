@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import stat
 from pathlib import Path
 
@@ -124,3 +125,18 @@ def test_the_old_folder_comes_back_when_the_new_cannot_take_its_place(tmp_path: 
         place.rmdir()
     assert listed(out) == ["old"]
     assert listed(tmp_path) == ["d"]
+
+
+def test_what_is_no_file_is_written_to_and_never_replaced(tmp_path: Path) -> None:
+    """`-o /dev/null --force`, run by root, would put a file in the place of the device."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        with whole_file(pipe, force=True) as place:
+            place.write_bytes(b"text")
+        assert os.read(reader, 99) == b"text"
+    finally:
+        os.close(reader)
+    assert pipe.is_fifo()
+    assert list(tmp_path.iterdir()) == [pipe]

@@ -51,8 +51,9 @@ def test_of_a_system_known_by_its_libc_alone_other_libraries_are_not_judged() ->
 
 def test_another_libc_is_a_misfit_either_way() -> None:
     musl = {"needed": ("libc.musl-aarch64.so.1",), "versions": {}}
-    assert judged(OLD, **musl) == "is built for musl, and glibc 2.28 has glibc"
-    assert judged(named_runtime("musl")) == "is built for glibc, and musl has musl"
+    assert judged(OLD, **musl) == "is built for musl, not for glibc, which it shall run on"
+    assert judged(named_runtime("musl")) == "is built for glibc, not for musl, which it shall run on"
+    assert judged(IMAGE, **musl) == "is built for musl, not for glibc, which made.tar has"
     assert judged(named_runtime("musl"), **musl) is None
 
 
@@ -104,6 +105,20 @@ def test_a_libc_that_is_not_known_is_told(word: str) -> None:
             named_runtime(word)
     else:
         assert named_runtime(word) == ANY_GLIBC
+
+
+@pytest.mark.parametrize(
+    ("runtime", "words"),
+    [
+        (ANY_GLIBC, ""),
+        (OLD, " with glibc 2.28"),
+        (WIDE, " with pages of 64 KiB"),
+        (named_runtime("musl", "16k"), " with musl and pages of 16 KiB"),
+        (IMAGE, " with made.tar"),
+    ],
+)
+def test_what_was_asked_about_is_told_behind_the_machine(runtime: Runtime, words: str) -> None:
+    assert runtime.told == words
 
 
 def test_musl_answers_to_the_names_of_its_parts() -> None:

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from backports import zstd
 from builders_oci import (
     blob_of,
     docker_archive,
@@ -24,7 +25,7 @@ from builders_oci import (
 
 from pulsar_arm.errors import HostError, InputError, UsageError
 from pulsar_arm.formats.blob import LAYER_GZIP, LAYER_ZSTD, LayerBlob
-from pulsar_arm.formats.oci import INDEX, MANIFEST, Image, digest, render
+from pulsar_arm.formats.oci import INDEX, MANIFEST, Image, digest, index_of, render
 from pulsar_arm.formats.oci_archive import write_archive, write_layout
 from pulsar_arm.formats.oci_read import read_image
 from pulsar_arm.formats.root import root_entries, root_paths, unpack
@@ -278,14 +279,13 @@ def test_validate_finds_what_is_untrue(image: Image, tmp_path: Path) -> None:
 
 
 def test_a_layer_may_be_plain_or_zstd(tmp_path: Path) -> None:
-    zstandard = pytest.importorskip("zstandard")
     tar = tar_of([file("a", b"content")])
-    packed = blob_of(zstandard.compress(tar), tmp_path, LAYER_ZSTD, digest(tar))
+    packed = blob_of(zstd.compress(tar), tmp_path, LAYER_ZSTD, digest(tar))
     for layer in (blob_of(tar, tmp_path), packed):
         one = image_of(tmp_path, layer)
         one.validate()
         assert tree(one)["a"][4] == b"content"
-    broken = blob_of(zstandard.compress(tar)[:-9], tmp_path, LAYER_ZSTD, digest(tar))
+    broken = blob_of(zstd.compress(tar)[:-9], tmp_path, LAYER_ZSTD, digest(tar))
     with pytest.raises(InputError):
         image_of(tmp_path, broken).validate()
 
@@ -424,3 +424,34 @@ def test_umoci_unpacks_the_same_tree(image: Image, tmp_path: Path) -> None:
     assert sorted(one for one in listed[0] if b". d" not in one) == sorted(
         one for one in listed[1] if b". d" not in one
     )
+
+
+@pytest.fixture
+def two(tmp_path: Path) -> tuple[list[Image], Path]:
+    """An image for each of two platforms, and the archive with both."""
+    names = ("arm64", "amd64")
+    images = [image_of(tmp_path / "b", [file("m", name.encode())], architecture=name) for name in names]
+    write_archive(images, tmp_path / "both.tar", "made/pulsar:9")
+    return images, tmp_path / "both.tar"
+
+
+def test_several_platforms_are_one_index(two: tuple[list[Image], Path]) -> None:
+    images, archive = two
+    for image, target in zip(images, (AARCH64, X86_64), strict=True):
+        assert read_image(archive, target).digest == image.digest
+    with tarfile.open(archive) as tar:
+        saved = json.loads(tar.extractfile("manifest.json").read())  # type: ignore[union-attr]
+    assert [row["RepoTags"] for row in saved] == [
+        ["made/pulsar:9", "made/pulsar:9-arm64"],
+        ["made/pulsar:9-amd64"],
+    ]
+
+
+@skopeo
+def test_skopeo_reads_the_index_and_each_of_its_images(two: tuple[list[Image], Path]) -> None:
+    images, archive = two
+    name = f"oci-archive:{archive}:9"
+    assert subprocess.check_output(["skopeo", "inspect", "--raw", name], timeout=60) == index_of(images)
+    for image in images:
+        words = ["skopeo", f"--override-arch={image.settings['architecture']}", "inspect", "--config", name]
+        assert json.loads(subprocess.check_output(words, timeout=60)) == image.settings

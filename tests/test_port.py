@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import lzma
 import os
 import stat
 import tarfile
@@ -28,7 +29,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pulsar_arm.errors import HostError, InputError, UsageError
-from pulsar_arm.formats.archive import Member, read_directory, read_tar
+from pulsar_arm.formats.archive import Member, read_directory
+from pulsar_arm.formats.tar import read_tar
 from pulsar_arm.plan import Resolved
 
 TOP = "apache-pulsar-9.9.9"
@@ -342,3 +344,14 @@ def test_very_long_and_foreign_names_are_carried(tmp_path: Path, world: World) -
     assert {name: out[name][1] for name in list(files)[:3]} == {name: files[name] for name in list(files)[:3]}
     assert list(members(world.port(source, tmp_path / "out.tar").path)) == list(members(source))
     assert b"raw-\xff" in {os.fsencode(path.name) for path in (tmp_path / "out").iterdir()}
+
+
+@pytest.mark.parametrize("suffix", ["tar", "tar.gz"])
+def test_an_xz_tarball_that_needs_no_change_becomes_what_the_output_is_called(
+    tmp_path: Path, world: World, suffix: str
+) -> None:
+    path, out = tmp_path / "x.tar.xz", tmp_path / f"out.{suffix}"
+    path.write_bytes(lzma.compress(tar_bytes({"top/lib/x-1.0.jar": jar_bytes({"a": b"a"})})))
+    world.port(path, out)
+    assert list(members(out)) == ["top/lib/x-1.0.jar"]
+    assert (out.read_bytes()[257:262] == b"ustar") == (suffix == "tar")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pulsar_arm.errors import HostError
-from pulsar_arm.host.process import Finished, run
+from pulsar_arm.host.process import Finished, follow, run
 
 
 def python(code: str) -> list[str]:
@@ -71,3 +71,32 @@ def test_every_command_is_echoed(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.DEBUG, "pulsar_arm"):
         run(python("pass # two words"))
     assert [record.message for record in caplog.records] == [f"+ {sys.executable} -c 'pass # two words'"]
+
+
+def test_lines_are_told_as_they_come_and_the_status_with_the_last_of_them() -> None:
+    told: list[str] = []
+    code = "import sys; print('first', flush=True); print('second', file=sys.stderr); sys.exit(3)"
+    assert follow(python(code), told.append, env={"MADE": "1"}) == (3, ("first", "second"))
+    assert told == ["first", "second"]
+
+
+def test_a_program_that_is_followed_ends_with_its_follower(tmp_path: Path) -> None:
+    # It ends well only when it is asked to: a program that was left alone would write no file.
+    ended = tmp_path / "ended"
+    code = (
+        "import pathlib, signal, sys\n"
+        f"signal.signal(signal.SIGTERM, lambda *_: (pathlib.Path({str(ended)!r}).touch(), sys.exit()))\n"
+        "print('ready', flush=True); signal.pause()"
+    )
+
+    def interrupt(_line: str) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        follow(python(code), interrupt)
+    assert ended.exists()
+
+
+def test_a_program_to_follow_that_is_missing_is_told() -> None:
+    with pytest.raises(HostError, match="made-up-program is not installed"):
+        follow(["made-up-program"], print)

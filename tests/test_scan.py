@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from builders import (
     AARCH64,
+    PPC64,
     X86,
     X86_64,
     Made,
@@ -142,6 +143,7 @@ def test_a_library_for_no_linux_has_no_gap(tmp_path: Path, catalog: Catalog) -> 
         "native/SunOS/x.so": elf_bytes(X86_64),
         "native/FreeBSD-x86_64/x.so": elf_bytes(X86_64),
         "lib/android-arm/x.so": elf_bytes(40),
+        "jni/x86_64-OpenBSD/x.so": elf_bytes(X86_64),
     }
     found = of(tmp_path, catalog, {"lib/made-1.0.jar": jar_bytes(others)})
     assert found.gaps == ()
@@ -175,6 +177,7 @@ def test_what_is_there_and_would_not_load_is_unfit_as_badly_as_if_it_were_missin
     one = gap(found)
     assert (one.kind, one.severity, one.present) == ("unfit", "fatal", ("aarch64",))
     assert one.reason.endswith("(librocksdbjni-linux-aarch64.so needs GLIBC_2.34, which glibc 2.28 lacks)")
+    assert found.runtime == named_runtime("glibc-2.28")
     assert found.libraries[0].misfit == "needs GLIBC_2.34, which glibc 2.28 lacks"
 
 
@@ -208,6 +211,60 @@ def test_a_library_of_the_same_jar_need_not_be_in_the_system(tmp_path: Path, cat
     assert of(tmp_path, catalog, files, empty).gaps == ()
     alone = gap(of(tmp_path, catalog, {"lib/made-1.0.jar": jar_bytes({"a.so": user})}, empty))
     assert alone.reason.endswith("(a.so needs libbeside.so, which glibc 2.28 lacks)")
+
+
+def test_of_an_unknown_library_every_file_wants_its_build(tmp_path: Path, catalog: Catalog) -> None:
+    both = {"native/linux-x86_64/a.so": elf_bytes(X86_64), "native/linux-aarch64/a.so": elf_bytes()}
+    files = {"lib/fat-1.0.jar": jar_bytes(both)}
+    assert of(tmp_path, catalog, files).gaps == ()
+    lone = {"other/libx_amd64.so": elf_bytes(X86_64)}
+    one = gap(of(tmp_path, catalog, {"lib/fat-1.0.jar": jar_bytes(both | lone)}))
+    assert (one.kind, one.severity) == ("missing", "feature")
+    assert one.reason.endswith("(libx_amd64.so has no build for aarch64 beside it)")
+
+
+def test_a_build_under_a_name_of_its_own_is_taken_for_the_counterpart(
+    tmp_path: Path, catalog: Catalog
+) -> None:
+    natives = {"for-intel.so": elf_bytes(X86_64), "for-arm.so": elf_bytes()}
+    assert of(tmp_path, catalog, {"lib/made-1.0.jar": jar_bytes(natives)}).gaps == ()
+
+
+def test_a_file_for_rare_machines_only_wants_no_build(tmp_path: Path, catalog: Catalog) -> None:
+    natives = {"x_x86_64.so": elf_bytes(X86_64), "x_aarch_64.so": elf_bytes(), "y_ppc64.so": elf_bytes(PPC64)}
+    assert of(tmp_path, catalog, {"lib/made-1.0.jar": jar_bytes(natives)}).gaps == ()
+
+
+def test_a_copy_in_another_jar_counts_on_its_own_and_as_badly_as_the_library(
+    tmp_path: Path, catalog: Catalog
+) -> None:
+    shaded = "META-INF/native/liborg_made_shade_netty_tcnative_linux_x86_64.so"
+    files = {
+        "lib/fat-1.0.jar": jar_bytes({shaded: elf_bytes(X86_64)}),
+        "lib/netty-tcnative-boringssl-static-2.0.31.Final.jar": jar_bytes(
+            {
+                "META-INF/native/libnetty_tcnative_linux_x86_64.so": elf_bytes(X86_64),
+                "META-INF/native/libnetty_tcnative_linux_aarch_64.so": elf_bytes(),
+            }
+        ),
+    }
+    one = gap(of(tmp_path, catalog, files))
+    assert (one.library, one.severity) == ("fat", "degraded")
+    assert one.reason.endswith("; judged as netty-tcnative-boringssl-static, which it holds a copy of")
+
+
+def test_a_loader_that_knows_no_aarch64_asks_for_the_library_of_another_machine(
+    tmp_path: Path, catalog: Catalog
+) -> None:
+    one = gap(
+        of(tmp_path, catalog, {"lib/org.rocksdb-rocksdbjni-6.2.2.jar": rocksdb_jar("6.2.2", AARCH64, X86_64)})
+    )
+    assert (one.kind, one.severity, one.present) == ("missing", "fatal", ("aarch64", "x86_64"))
+    assert one.reason.endswith(
+        "(it holds librocksdbjni-linux-aarch64.so, but its loader asks for librocksdbjni-linux64.so)"
+    )
+    fits = {"lib/org.rocksdb-rocksdbjni-6.4.6.jar": rocksdb_jar("6.4.6", AARCH64, X86_64)}
+    assert of(tmp_path, catalog, fits).gaps == ()
 
 
 def test_hazards_are_told_and_are_no_gap_of_themselves(tmp_path: Path, catalog: Catalog) -> None:

@@ -13,7 +13,7 @@ from pulsar_arm.releases import Release
 from pulsar_arm.scan import scan
 from pulsar_arm.tree import Owner, addition_layer, server_layers
 
-RELEASE = Release("9.9.9", 8, (), (".", "conf/**", "data", "logs"), ("setup.sh",), {})
+RELEASE = Release("9.9.9", 8, (), (".", "conf/**", "data", "logs"), ("setup.sh",), ("glibc",), {})
 OWNER = Owner(10000, 0)
 MORE: dict[str, Made] = {
     "lib/twice-1.jar": jar_bytes({"a": b"twice"}),

@@ -30,8 +30,9 @@ from builders_classfile import MadeClass
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pulsar_arm.formats.archive import Content, Member, read_directory, read_tar
-from pulsar_arm.walk import Container, Findings, FoundNative, Unreadable, walk
+from pulsar_arm.formats.archive import Content, Member, read_directory
+from pulsar_arm.formats.tar import read_tar
+from pulsar_arm.walk import Container, Findings, FoundNative, Limits, Unreadable, walk
 
 CHECK = "com/facebook/presto/server/PrestoSystemRequirements.class"
 
@@ -123,7 +124,9 @@ def test_archives_are_followed_eight_deep_and_then_told() -> None:
     assert only(walked(x_jar=nested(8))).location == "x.jar" + "!/inner.jar" * 7 + "!/n.so"
     found = walked(x_jar=nested(10))
     assert found.natives == ()
-    assert found.unreadable == (Unreadable("x.jar" + "!/inner.jar" * 8, "it lies more than 8 archives deep"),)
+    assert found.unreadable == (
+        Unreadable("x.jar" + "!/inner.jar" * 8, "it lies more than 8 archives deep (--max-depth)"),
+    )
 
 
 @pytest.mark.parametrize(
@@ -206,7 +209,7 @@ def test_a_native_whose_packed_bytes_are_damaged_is_found_with_a_note() -> None:
     content[600] ^= 0xFF
     native = only(walked(x_jar=bytes(content)))
     assert native.head.machines == ("aarch64",)
-    assert native.damage == "its packed bytes are damaged: Bad CRC-32 for file 'n.so'"
+    assert native.damage == "its packed bytes are damaged: its checksum is wrong"
 
 
 def flagged(content: bytes, at: int, value: int) -> bytes:
@@ -246,15 +249,117 @@ def sized(content: bytes, size: int) -> bytes:
     return bytes(made)
 
 
+class Stream(io.BytesIO):
+    """A content as a tarball gives it: it cannot go back."""
+
+    def seekable(self) -> bool:
+        return False
+
+
 def test_a_nested_archive_of_gigabytes_is_told_and_not_read() -> None:
-    found = walked(x_jar=sized(jar_bytes({"inner.jar": jar_bytes(NATIVE)}), 3 << 30))
-    reason = "with what it lies in, it is larger than 1024 MiB"
-    assert found.unreadable == (Unreadable("x.jar!/inner.jar", reason),)
+    jar = sized(jar_bytes({"inner.jar": b"PK\x03\x04" + os.urandom(2000)}), 3 << 30)
+    found = walked(x_jar=jar)
+    assert found.unreadable == (Unreadable("x.jar!/inner.jar", "it is larger than 512 MiB (--max-entry)"),)
 
 
 def test_a_file_of_gigabytes_is_told_and_not_read() -> None:
-    found = walk([(Member("x.jar", "file", 0o644, 5 << 30), io.BytesIO(jar_bytes(NATIVE)))], "aarch64")
-    assert found.unreadable == (Unreadable("x.jar", "it is larger than 1024 MiB"),)
+    member = Member("x.jar", "file", 0o644, 5 << 30)
+    found = walk([(member, Stream(jar_bytes(NATIVE)))], "aarch64")
+    assert found.unreadable == (Unreadable("x.jar", "it is larger than 512 MiB (--max-entry)"),)
+
+
+def test_a_jar_on_disk_may_be_of_any_size(tmp_path: Path) -> None:
+    with (tmp_path / "x.jar").open("wb") as file:
+        file.write(jar_bytes({"before": b"it"}))
+        file.seek(5 << 30)
+        file.write(jar_bytes(NATIVE))
+    assert only(walk(read_directory(tmp_path), "aarch64")).location == "x.jar!/n.so"
+
+
+def limited(limits: Limits, **files: bytes) -> list[tuple[str, str]]:
+    found = walk(members({name.replace("_", "."): one for name, one in files.items()}), "aarch64", limits)
+    return [(row.location, row.reason) for row in found.unreadable]
+
+
+def test_every_limit_is_told_with_its_option() -> None:
+    jar = jar_bytes({"in.jar": jar_bytes({"in.jar": jar_bytes(NATIVE)}), "n.so": elf_bytes()})
+    told = limited(Limits(depth=2), x_jar=jar)
+    assert told == [("x.jar!/in.jar!/in.jar", "it lies more than 2 archives deep (--max-depth)")]
+    told = limited(Limits(entry=1000), n_so=elf_bytes() + bytes(2000))
+    assert told == [("n.so", "it is larger than 0 MiB (--max-entry)")]
+    told = limited(Limits(total=1000), a_jar=jar, b_jar=jar)
+    assert told == [("", "it has more than 0 MiB when unpacked (--max-total); the rest was not looked at")]
+    told = limited(Limits(entries=2), a_jar=jar, b_jar=jar)
+    assert told == [("", "it has more than 2 entries (--max-entries); the rest was not looked at")]
+
+
+def test_a_hard_link_is_judged_at_its_own_path(tmp_path: Path) -> None:
+    jar, twice = jar_bytes({**pom("x", "1"), **NATIVE}), jar_bytes({"inner.jar": jar_bytes(NATIVE)})
+    made = {
+        "lib/x-1.jar": jar,
+        "lib/y-1.jar": jar_bytes({"a": b"text"}),
+        "c.nar": twice,
+        "plugin/z.jar": HardLink("lib/x-1.jar"),
+        "plugin/y.jar": HardLink("lib/y-1.jar"),
+        "d.nar": HardLink("c.nar"),
+    }
+    path = tarball(tmp_path / "x.tar.gz", made)
+    found = walk(read_tar(path), "aarch64", again=lambda: read_tar(path))
+    assert found.unreadable == ()
+    assert [(one.location, one.container.scope, one.container.library) for one in found.natives] == [
+        ("lib/x-1.jar!/n.so", "lib", "x"),
+        ("c.nar!/inner.jar!/n.so", "c.nar", "inner"),
+        ("plugin/z.jar!/n.so", "plugin", "x"),
+        ("d.nar!/inner.jar!/n.so", "d.nar", "inner"),
+    ]
+
+
+def test_a_hard_link_whose_content_cannot_be_had_again_is_told(tmp_path: Path) -> None:
+    path = tarball(tmp_path / "x.tar", {"x.jar": jar_bytes(NATIVE), "y.jar": HardLink("x.jar")})
+    found = walk(read_tar(path), "aarch64")
+    assert found.unreadable == (Unreadable("y.jar", "it is a hard link to x.jar, which could not be read"),)
+
+
+def overlapping(count: int) -> bytes:
+    """A zip of many entries that all have the bytes of the one nested archive in it."""
+    inner = jar_bytes({f"{number}.txt": b"text" * 99 for number in range(9)})
+    one = jar_bytes({"in.jar": inner}, packed=False)
+    start = one.index(b"PK\x01\x02", one.index(inner) + len(inner))
+    row, end = one[start : one.rindex(b"PK\x05\x06")], bytearray(one[one.rindex(b"PK\x05\x06") :])
+    struct.pack_into("<2H2I", end, 8, count, count, count * len(row), start)
+    return one[:start] + row * count + bytes(end)
+
+
+def test_entries_that_overlap_are_told_and_not_read_over_and_over() -> None:
+    assert [len(zipfile.ZipFile(io.BytesIO(overlapping(3))).namelist())] == [3]
+    found = walked(x_jar=overlapping(60_000))
+    reasons = {row.reason for row in found.unreadable}
+    assert reasons == {"its packed bytes are damaged: its entries overlap"}
+
+
+def test_one_damaged_entry_does_not_hide_the_others() -> None:
+    content = bytearray(jar_bytes({"bad.bin": os.urandom(900), "n.so": elf_bytes()}, packed=False))
+    content[100] ^= 0xFF
+    found = walked(x_jar=bytes(content))
+    assert [native.entry for native in found.natives] == ["n.so"]
+    reason = "its packed bytes are damaged: its checksum is wrong"
+    assert found.unreadable == (Unreadable("x.jar!/bad.bin", reason),)
+
+
+def test_a_damaged_pom_is_told_and_the_file_name_tells_the_library() -> None:
+    entries = {**pom("x", "1"), "n.so": elf_bytes()}
+    content = bytearray(jar_bytes(entries, packed=False))
+    content[content.index(b"version=1")] ^= 1
+    found = walked(y__made__jar=bytes(content))
+    assert [native.container.library for native in found.natives] == ["jar"]
+    assert len(found.unreadable) == 2
+
+
+def test_sixty_archives_inside_one_another_and_seventy_thousand_entries_are_fine() -> None:
+    found = walked(x_jar=nested(60))
+    assert [row.reason for row in found.unreadable] == ["it lies more than 8 archives deep (--max-depth)"]
+    many = jar_bytes({**{f"{number}.txt": b"" for number in range(70_000)}, **NATIVE}, packed=False)
+    assert only(walked(x_jar=many)).entry == "n.so"
 
 
 @pytest.mark.parametrize("name", ["inner.jar", CHECK, "n.so", "META-INF/maven/g/x/pom.properties"])

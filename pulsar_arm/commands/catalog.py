@@ -8,9 +8,10 @@ import click
 
 from pulsar_arm import report
 from pulsar_arm.catalog import layered
-from pulsar_arm.catalog_report import catalog_table, override_table, recheck_table
+from pulsar_arm.catalog_report import catalog_table, override_table, recheck_table, search_table
 from pulsar_arm.errors import UsageError
-from pulsar_arm.options import Options, catalog_option, example, pass_options
+from pulsar_arm.options import SOURCE, Options, catalog_option, example, pass_options
+from pulsar_arm.overridefile import write_remedies
 from pulsar_arm.platforms import AARCH64
 from pulsar_arm.recheck import recheck
 
@@ -55,3 +56,48 @@ def check(options: Options, own: Path | None) -> int:
                 rows.append((override, remedy, wrong))
     report.print_out([recheck_table(rows)])
     return int(any(wrong for _override, _remedy, wrong in rows))
+
+
+@catalog.command(epilog=example("pulsar-arm catalog add org.rocksdb:rocksdbjni --for 2.6.0"))
+@click.argument("coordinate", metavar="GROUP:ARTIFACT[:VERSION]")
+@click.option(
+    "--for",
+    "source",
+    envvar="PULSAR_ARM_CATALOG_ADD_FOR",
+    required=True,
+    metavar="SOURCE",
+    help=f"What it shall mend: {SOURCE}.",
+)
+@click.option("--library", metavar="NAME", help="The library it mends, where its artifact id is another.")
+@click.option(
+    "--catalog",
+    "own",
+    metavar="DIR",
+    envvar="PULSAR_ARM_CATALOG_ADD_CATALOG",
+    type=click.Path(path_type=Path, file_okay=False),
+    default="jar_overrides",
+    show_default=True,
+    help="The folder of your own overrides, where the file is written.",
+)
+@click.option("--force", is_flag=True, help="Put the remedy into a file that exists; the rest of it stays.")
+@pass_options
+def add(options: Options, coordinate: str, source: str, library: str | None, own: Path, force: bool) -> int:
+    """Find a replacement that has aarch64, links and fits, and write its override.
+
+    Without a VERSION the artifact's versions are tried outwards from the one in SOURCE; with one, that one
+    is judged. Exits with 1, naming what stands against it, when none will do.
+    """
+    parts = coordinate.split(":")
+    if len(parts) not in (2, 3) or not all(parts):
+        raise UsageError(f"{coordinate!r} is not GROUP:ARTIFACT or GROUP:ARTIFACT:VERSION.")
+    group, artifact, version = (*parts, "")[:3]
+    pipeline = options.pipeline(own=own if own.exists() else None)
+    outcomes, gaps = pipeline.resolver.search(
+        pipeline.open(source), group, artifact, version, library or artifact
+    )
+    report.print_out(search_table(outcomes, AARCH64.name))
+    remedies = [outcome.remedy for outcome in outcomes if outcome.remedy]
+    if remedies:
+        known = pipeline.catalog.get(gaps[0].library)
+        click.echo(write_remedies(own, gaps[0], remedies, known.path if known else None, force=force))
+    return int(len(remedies) < len(outcomes))

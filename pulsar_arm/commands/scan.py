@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -21,14 +22,15 @@ from pulsar_arm.options import (
     out_option,
     page_size_option,
     pass_options,
+    size_option,
     write_out,
 )
 from pulsar_arm.plan import Plan
-from pulsar_arm.platforms import AARCH64, PLATFORMS, platform
+from pulsar_arm.platforms import AARCH64, PLATFORMS, Platform, platform
 from pulsar_arm.reports import FORMATS
 from pulsar_arm.reports.baseline import read_baseline, without
 from pulsar_arm.reports.findings import Report
-from pulsar_arm.reports.table import scan_tables
+from pulsar_arm.walk import LIMITS, Limits
 
 
 @click.command(epilog=example("pulsar-arm scan 2.6.0 --format json -o report.json"))
@@ -62,6 +64,22 @@ from pulsar_arm.reports.table import scan_tables
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     help="An earlier JSON report: tell and count only what is new since then.",
 )
+@size_option("--max-entry", LIMITS.entry, "The largest file that is read whole, with the archives around it.")
+@click.option(
+    "--max-depth",
+    type=click.IntRange(1),
+    default=LIMITS.depth,
+    show_default=True,
+    help="How many archives inside archives are followed.",
+)
+@size_option("--max-total", LIMITS.total, "The most that is unpacked of one SOURCE.")
+@click.option(
+    "--max-entries",
+    type=click.IntRange(1),
+    default=LIMITS.entries,
+    show_default=True,
+    help="The most files and archive entries of one SOURCE.",
+)
 @catalog_option("SCAN")
 @force_option
 @pass_options
@@ -76,26 +94,43 @@ def scan(
     base: str | None,
     page_size: str | None,
     baseline: Path | None,
+    max_entry: int,
+    max_depth: int,
+    max_total: int,
+    max_entries: int,
     own: Path | None,
     force: bool,
 ) -> int:
     """Tell what of SOURCE would break on aarch64, how badly, and what mends it.
 
-    SOURCE is a release tarball, an unpacked folder, a jar or NAR, or a release number such as 2.6.0.
+    SOURCE is a release tarball or zip, an unpacked folder, a jar or NAR, a container image (a layout, an
+    archive, or a name such as apachepulsar/pulsar:2.6.0), or a release number such as 2.6.0.
     """
     if libc and base:
         raise UsageError("--libc and --base both say what the C library is: give one of them.")
     machine = platform(target)
     known = read_baseline(baseline, machine) if baseline else None
-    pipeline = options.pipeline(machine, own)
-    runtime = with_pages(pipeline.runtime(base), page_size) if base else named_runtime(libc, page_size)
-    plans = [pipeline.scan(pipeline.open(name), runtime) for name in source]
+    if base:
+        runtime = with_pages(options.pipeline(machine, own).runtime(base), page_size)
+    else:
+        runtime = named_runtime(libc, page_size)
+    limits = Limits(max_entry, max_depth, max_total, max_entries)
+    named = [(name, _place(name, options, machine)) for name in source]
+    plans = options.scanner(machine, own, runtime, limits).plans(named)
     reports = [without(plan, known) if known else Report(plan) for plan in plans]
     if form == "table" and not out:
+        from pulsar_arm.reports.table import scan_tables
+
         report.print_out(scan_tables(reports))
     else:
         write_out(FORMATS[form](reports), out, force=force)
     return max((_answer(one.plan, fail_on) for one in reports), default=0)
+
+
+def _place(name: str, options: Options, machine: Platform) -> Path:
+    """Where SOURCE lies; what does not lie here is fetched, and only that needs the rest of the program."""
+    path = Path(name)
+    return path if os.path.lexists(path) else options.pipeline(machine).path(name)
 
 
 def _answer(plan: Plan, fail_on: str) -> int:

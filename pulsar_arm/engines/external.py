@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import platform as machine
+import re
 import shutil
 import tempfile
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from pulsar_arm.engines.settings import inherited_settings
 from pulsar_arm.errors import BuildError
@@ -25,6 +27,8 @@ from pulsar_arm.image import Recipe
 from pulsar_arm.platforms import Platform, platform
 
 _PIECE = 1 << 20
+# BuildKit: `#7 [stage-2 2/4] COPY ...`; buildah: `[3/3] STEP 2/7: COPY ...` or `STEP 2/7: COPY ...`.
+_STEP = re.compile(r"(?:#\d+ )?((?:\[[^\]]*\d+/\d+\] |STEP \d).*)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +90,7 @@ class External(ABC):
             label = f"{job.name} for {job.platform.oci_platform}, built by {self.name}"
             with progress.task(label, None):
                 built = self._run(job, place, progress)
-            known = [layer for image in job.images.values() for layer in image.layers]
-            return _adopted(built, known, blobs, job.created, fast)
+            return _adopted(built, job, blobs, fast)
 
 
 def follow_build(argv: list[str], job: Job, progress: Progress, env: Mapping[str, str] | None = None) -> None:
@@ -95,11 +98,10 @@ def follow_build(argv: list[str], job: Job, progress: Progress, env: Mapping[str
     steps: set[str] = set()
 
     def tell(line: str) -> None:
-        # BuildKit: `#7 [stage-2 2/4] COPY ...`; buildah: `[3/3] STEP 2/7: COPY ...` or `STEP 2/7: COPY ...`.
-        _number, _blank, step = line.partition(" ") if line.startswith("#") else ("", "", line)
-        if step not in steps and step.startswith(("[", "STEP ")):
-            steps.add(step)
-            progress.note(f"  {step}")
+        found = _STEP.fullmatch(line)
+        if found and found[1] not in steps:
+            steps.add(found[1])
+            progress.note(f"  {found[1]}")
 
     status, last = follow(argv, tell, env=env)
     if status:
@@ -134,21 +136,36 @@ def _folder(blobs: Path) -> Iterator[Path]:
     with told(blobs):
         blobs.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".engine-", dir=blobs, ignore_cleanup_errors=True) as place:
-            yield Path(place)
+            yield Path(place).absolute()
 
 
-def _adopted(image: Image, known: Iterable[LayerBlob], blobs: Path, created: str, fast: bool) -> Image:
-    """The image with its layers in `blobs`, compressed, its config without times and what is the engine's."""
-    by_content = {layer.diff_id: layer for layer in known}
-    layers = tuple(by_content.get(layer.diff_id) or _stored(layer, blobs, fast) for layer in image.layers)
-    settings = inherited_settings(image.settings, created)
-    settings["created"] = created
-    settings["config"] = {key: value for key, value in settings["config"].items() if value is not None}
+def _adopted(image: Image, job: Job, blobs: Path, fast: bool) -> Image:
+    """The image with its layers in `blobs`, compressed, and its config as every engine would say it."""
+    known = {layer.diff_id: layer for parent in job.images.values() for layer in parent.layers}
+    layers = tuple(known.get(layer.diff_id) or _stored(layer, blobs, fast) for layer in image.layers)
+    settings = inherited_settings(image.settings, job.created)
+    settings["created"] = job.created
     for step in settings["history"]:
-        step["created"] = created
+        step["created"] = job.created
     for foreign in [key for key in settings if key.startswith("moby.")]:
         del settings[foreign]
+    # ArgsEscaped is of no meaning on Linux (OCI image-spec, config.md).
+    said = settings["config"].items()
+    config = {key: value for key, value in said if value is not None and key != "ArgsEscaped"}
+    if "Env" in config:
+        # buildah puts a variable that is set anew at the end, BuildKit where it was.
+        inherited = [line for parent in job.images.values() for line in _environment(parent)]
+        places = {line.partition("=")[0]: place for place, line in enumerate(inherited)}
+        config["Env"] = sorted(
+            config["Env"], key=lambda line: places.get(line.partition("=")[0], len(places))
+        )
+    settings["config"] = config
     return Image(render(settings), layers)
+
+
+def _environment(image: Image) -> list[str]:
+    config: dict[str, Any] = image.settings.get("config") or {}
+    return list(config.get("Env") or ())
 
 
 def _stored(layer: LayerBlob, blobs: Path, fast: bool) -> LayerBlob:

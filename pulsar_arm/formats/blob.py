@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import importlib
 import io
 import re
 import tarfile
@@ -13,7 +12,8 @@ from typing import cast
 
 from zlib_ng import gzip_ng, zlib_ng
 
-from pulsar_arm.errors import HostError, InputError
+from pulsar_arm.errors import InputError
+from pulsar_arm.formats.packed import UNPACK_DAMAGE, unpacked
 
 # OCI image-spec 1.1, media-types.md and layer.md; docker's own types are taken for what they are.
 LAYER_TAR = "application/vnd.oci.image.layer.v1.tar"
@@ -25,7 +25,7 @@ DAMAGED: tuple[type[Exception], ...] = (
     tarfile.TarError,
     gzip.BadGzipFile,
     cast(type[Exception], zlib_ng.error),
-    EOFError,
+    *UNPACK_DAMAGE,
 )
 """What reading a broken layer or archive raises."""
 
@@ -71,27 +71,23 @@ class LayerBlob(Blob):
 
     diff_id: str
     """`sha256:` and 64 digits, of the tar without compression."""
+    written: int = field(default=0, compare=False)
+    """Bytes of that tar, as told by what wrote it; 0 when that is not known."""
 
     def open_tar(self) -> io.BufferedIOBase:
-        """The tar without its compression; reading damaged bytes raises one of `DAMAGED`.
-
-        zstd needs the optional package zstandard: HostError without it. A plain tar is seekable.
-        """
+        """The tar without its compression, seekable where it has none; `DAMAGED` tells what it may raise."""
         if self.media_type == LAYER_TAR:
             return self.open()
         if self.media_type == LAYER_GZIP:
             return cast(io.BufferedIOBase, gzip_ng.GzipNGFile(fileobj=self.open(), mode="rb"))  # type: ignore[no-untyped-call]
-        try:
-            zstandard = importlib.import_module("zstandard")
-        except ImportError as error:
-            sentence = (
-                f"The layer {self.digest} is compressed with zstd: pip install zstandard, then run again."
-            )
-            raise HostError(sentence) from error
-        reader = zstandard.ZstdDecompressor().stream_reader(
-            self.open(), read_across_frames=True, closefd=True
-        )
-        return io.BufferedReader(_Zstd(reader, zstandard.ZstdError), 1 << 17)
+        return io.BufferedReader(_Unpacked(self.open()), 1 << 17)
+
+    def tar_size(self) -> int:
+        """Bytes of the tar without compression; where its writer did not tell, it is read for them."""
+        if self.written:
+            return self.written
+        with self.open_tar() as tar:
+            return sum(len(piece) for piece in iter(lambda: tar.read(1 << 20), b""))
 
 
 class _Slice(io.RawIOBase):
@@ -123,21 +119,23 @@ class _Slice(io.RawIOBase):
         super().close()
 
 
-class _Zstd(io.RawIOBase):
-    """A zstd stream that ends, and breaks, in the words of the other streams."""
+class _Unpacked(io.RawIOBase):
+    """The content of a packed stream."""
 
-    def __init__(self, reader: io.RawIOBase, broken: type[Exception]) -> None:
-        self._reader, self._broken = reader, broken
+    def __init__(self, packed: io.BufferedReader) -> None:
+        self._packed, self._pieces, self._rest = packed, unpacked(packed), memoryview(b"")
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        try:
-            return cast(io.BufferedReader, self._reader).readinto(buffer)
-        except self._broken as error:
-            raise EOFError(str(error)) from error
+        if not self._rest:
+            self._rest = memoryview(next(self._pieces, b""))
+        count = min(len(buffer), len(self._rest))
+        buffer[:count] = self._rest[:count]
+        self._rest = self._rest[count:]
+        return count
 
     def close(self) -> None:
-        self._reader.close()
+        self._packed.close()
         super().close()

@@ -99,6 +99,7 @@ class BlobWriter:
             media_type=LAYER_GZIP,
             path=path,
             diff_id=f"sha256:{self._content.hexdigest()}",
+            written=self._length,
         )
 
     def __enter__(self) -> Self:

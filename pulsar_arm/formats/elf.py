@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import re
 import struct
-from dataclasses import dataclass
 
 from elftools.common.exceptions import ELFError, ELFParseError
 from elftools.construct import ConstructError
@@ -14,6 +13,7 @@ from elftools.elf.elffile import ELFFile
 from elftools.elf.gnuversions import GNUVerDefSection, GNUVerNeedSection
 
 from pulsar_arm.errors import InputError
+from pulsar_arm.formats.dynamic import Elf, version_order
 
 _VERSION = re.compile(r"([A-Z]+)_([0-9][0-9.]*)$")
 _VERSION_ROW = 16
@@ -21,6 +21,7 @@ _VERSION_ROW = 16
 _WEAK = 2  # VER_FLG_WEAK (gABI, "Symbol Versioning"): the loader warns at most where it is not there
 _EXECUTE = 1  # PF_X
 _TEXTREL = 4  # DF_TEXTREL
+_OF_GCC = "libgcc_s.so.1"
 _JEMALLOC = b"<jemalloc>"
 """Every message of jemalloc begins so; an allocator that is linked in brings it along."""
 # What pyelftools raises on bytes that are not what the header promises.
@@ -39,37 +40,6 @@ BROKEN = (
     TypeError,
     ValueError,
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Elf:
-    """The dynamic side of an ELF library (gABI chapter 5)."""
-
-    soname: str
-    """DT_SONAME, or empty."""
-    needed: tuple[str, ...]
-    """DT_NEEDED, in order."""
-    libc: str
-    """`glibc`, `musl`, `bionic` (Android), or empty when the library needs none."""
-    requires: tuple[tuple[str, str], ...]
-    """The highest symbol version per family it needs: (("GLIBC", "2.17"), ...), sorted."""
-    versions: tuple[tuple[str, tuple[str, ...]], ...]
-    """The symbol versions it cannot do without, by the library that has to define them."""
-    defines: tuple[str, ...]
-    """The symbol versions that it defines for others."""
-    loads: tuple[int, ...]
-    """p_align of each LOAD segment, in bytes."""
-    executable_stack: bool
-    """Whether it says that its code runs on the stack (PT_GNU_STACK)."""
-    text_relocations: bool
-    """Whether its code must be written to while it is loaded (DT_TEXTREL)."""
-    jemalloc: bool
-    """Whether jemalloc is linked in: its page size is fixed when it is built, and stands nowhere."""
-
-    @property
-    def page_align(self) -> int:
-        """The smallest alignment of its LOAD segments, in bytes; 0 without any."""
-        return min(self.loads, default=0)
 
 
 def read_elf(data: bytes) -> Elf:
@@ -101,7 +71,7 @@ def _read(elf: ELFFile, jemalloc: bool) -> Elf:
     return Elf(
         soname=soname,
         needed=tuple(needed),
-        libc=_libc(needed, requires),
+        libc=_libc(needed, requires, wanted),
         requires=tuple(sorted(requires.items())),
         versions=tuple((library, tuple(names)) for library, names in wanted.items()),
         defines=defines,
@@ -143,22 +113,20 @@ def _versions(elf: ELFFile) -> tuple[dict[str, list[str]], dict[str, str], tuple
                     wanted.setdefault(str(row.name), []).append(version.name)
                 names.append(version.name)
             for name in names if isinstance(section, GNUVerNeedSection) else ():
-                if match := _VERSION.match(name):
+                match = _VERSION.match(name)
+                # GCC's library has versions of that name too, on every C library.
+                if match and (match[1], row.name) != ("GLIBC", _OF_GCC):
                     family, number = match[1], match[2]
                     highest[family] = max(highest.get(family, "0"), number, key=version_order)
     return wanted, highest, tuple(defines)
 
 
-def version_order(version: str) -> tuple[int, ...]:
-    """`2.17` as a key by which versions are compared."""
-    return tuple(int(part) for part in version.split(".") if part)
-
-
-def _libc(needed: list[str], requires: dict[str, str]) -> str:
-    if "GLIBC" in requires or any(name.startswith(("libc.so.6", "ld-linux")) for name in needed):
-        return "glibc"
+def _libc(needed: list[str], requires: dict[str, str], wanted: dict[str, list[str]]) -> str:
     if any(name.startswith(("libc.musl-", "ld-musl")) for name in needed):
         return "musl"
-    if any(name in ("libc.so", "liblog.so", "libandroid.so") for name in needed):
+    if "GLIBC" in requires or any(name.startswith(("libc.so.6", "ld-linux")) for name in needed):
+        return "glibc"
+    # Android's C library and an unnamed musl are both libc.so; only Android's has versions.
+    if {"liblog.so", "libandroid.so"} & set(needed) or "LIBC" in wanted.get("libc.so", ()):
         return "bionic"
-    return ""
+    return "musl" if "libc.so" in needed else ""

@@ -1,4 +1,4 @@
-"""Write a Java truststore (JKS version 2) that is the same bytes for the same certificates."""
+"""Read and write Java truststores (JKS version 2): the same bytes for the same certificates."""
 
 from __future__ import annotations
 
@@ -27,6 +27,44 @@ def write_truststore(certificates: Iterable[tuple[str, bytes]], password: str = 
         body += _text("X.509") + struct.pack(">I", len(der)) + der
     # SHA-1 is the format's own integrity check, not ours to choose.
     return body + hashlib.sha1(password.encode("utf-16-be") + _WHITENER + body).digest()  # noqa: S324
+
+
+def is_truststore(content: bytes) -> bool:
+    """Whether it begins as a JKS does; newer JDKs also ship PKCS 12."""
+    return content[:4] == struct.pack(">I", _MAGIC)
+
+
+def read_truststore(content: bytes) -> list[tuple[str, bytes]]:
+    """The `(alias, DER certificate)` pairs of a truststore; the integrity check is passed over.
+
+    ValueError when it is no JKS version 2, is cut short, or holds anything but trusted certificates.
+    """
+    try:
+        magic, version, count = struct.unpack_from(">III", content)
+        if (magic, version) != (_MAGIC, _VERSION):
+            raise ValueError(f"no JKS of version {_VERSION}")
+        position, entries = 12, []
+        for _ in range(count):
+            (tag,) = struct.unpack_from(">I", content, position)
+            if tag != _TRUSTED:
+                raise ValueError("an entry is no trusted certificate")
+            alias, position = _read_text(content, position + 4)
+            kind, position = _read_text(content, position + 8)  # the date
+            (size,) = struct.unpack_from(">I", content, position)
+            der = content[position + 4 : position + 4 + size]
+            position += 4 + size
+            if kind != "X.509" or len(der) != size:
+                raise ValueError("an entry is no X.509 certificate, or is cut short")
+            entries.append((alias, der))
+    except struct.error as error:
+        raise ValueError("it is cut short") from error
+    return entries
+
+
+def _read_text(content: bytes, position: int) -> tuple[str, int]:
+    (size,) = struct.unpack_from(">H", content, position)
+    end = position + 2 + size
+    return content[position + 2 : end].decode(errors="replace"), end
 
 
 def _text(value: str) -> bytes:

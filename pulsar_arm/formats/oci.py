@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -103,6 +103,12 @@ class Image:
             raise InputError(f"{sentence}: make the image again.")
         for layer in self.layers:
             _validate_layer(layer)
+
+
+def index_of(images: Iterable[Image]) -> bytes:
+    """The image index over the manifests of `images`, one a platform (image-index.md)."""
+    rows = [Descriptor(MANIFEST, one.digest, len(one.manifest), one.platform).json() for one in images]
+    return render({"schemaVersion": 2, "mediaType": INDEX, "manifests": rows})
 
 
 def digest(content: bytes) -> str:

@@ -25,22 +25,34 @@ _LAYERS = {
     f"{_DOCKER}image.rootfs.diff.tar.gzip": LAYER_GZIP,
     f"{_DOCKER}image.rootfs.diff.tar.zstd": LAYER_ZSTD,
 }
+
+
+class _AbsentError(InputError):
+    """The image is for other platforms."""
+
+
+_MAGICS = {b"\x1f\x8b": LAYER_GZIP, b"\x28\xb5\x2f\xfd": LAYER_ZSTD}
 _SMALL = 16 << 20
 _NESTED = 8
 
 
-def read_image(path: Path, platform: Platform) -> Image:
-    """The image for `platform` in an OCI layout folder or in an archive (plain or gzip tar).
+def read_image(path: Path, platform: Platform, *others: Platform) -> Image:
+    """The image for `platform`, else for the first of `others`, in an OCI layout folder or an archive.
 
-    Every blob it needs is found and its digest checked; the layers stay where they lie (a gzip
-    archive is unpacked into a temporary folder that lives as long as the image). InputError for
+    Every blob it needs is found and its digest checked; the layers stay where they lie (an archive packed
+    by gzip, xz or zstd is unpacked into a temporary folder that lives as long as the image). InputError for
     what is broken or missing, and for an image of another platform.
     """
     store = open_store(path)
-    if store.has("index.json"):
-        return _read_oci(store, platform)
-    if store.has("manifest.json"):
-        return _read_docker(store, platform)
+    read = _read_oci if store.has("index.json") else _read_docker if store.has("manifest.json") else None
+    if read:
+        absent = []
+        for one in (platform, *others):
+            try:
+                return read(store, one)
+            except _AbsentError as error:
+                absent.append(error)
+        raise absent[0]
     raise InputError(
         f"{path} holds no image: it has neither an index.json (OCI) nor a manifest.json (docker save)."
     )
@@ -120,8 +132,8 @@ def _read_docker(store: Store, platform: Platform) -> Image:
         for name, diff_id in zip(names, diff_ids, strict=True):
             blob = _hashed(store, name)
             with blob.open() as stored:
-                compressed = stored.read(2) == b"\x1f\x8b"
-            layers.append(_layer(blob, LAYER_GZIP if compressed else LAYER_TAR, diff_id))
+                magic = stored.read(4)
+            layers.append(_layer(blob, _MAGICS.get(magic[:2], _MAGICS.get(magic, LAYER_TAR)), diff_id))
         return Image(config, tuple(layers))
     raise _absent(store, platform, others)
 
@@ -224,9 +236,9 @@ def _named(value: dict[str, Any]) -> str:
     return f"{value.get('os', '')}/{value.get('architecture', '')}"
 
 
-def _absent(store: Store, platform: Platform, others: set[str]) -> InputError:
+def _absent(store: Store, platform: Platform, others: set[str]) -> _AbsentError:
     # Attestations stand in indexes beside the images, as unknown/unknown.
     known = " and ".join(sorted(others - {"unknown/unknown"}))
     if not known:
-        return InputError(f"{store.path} holds no image: save it again.")
-    return InputError(f"This image is for {known}, but {platform.oci_platform} is needed: {store.path}.")
+        return _AbsentError(f"{store.path} holds no image: save it again.")
+    return _AbsentError(f"This image is for {known}, but {platform.oci_platform} is needed: {store.path}.")

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import gzip
 import posixpath
-import shutil
 import tarfile
 import tempfile
 from pathlib import Path
 from typing import Protocol
 
-from zlib_ng import gzip_ng
-
 from pulsar_arm.errors import HostError, InputError
 from pulsar_arm.formats.blob import DAMAGED
+from pulsar_arm.formats.packed import is_packed, unpacked
 
 _LINKS = 8
 
@@ -55,7 +52,7 @@ class _Archive:
         self._keep: tempfile.TemporaryDirectory[str] | None = None
         try:
             with path.open("rb") as file:
-                compressed = file.read(2) == b"\x1f\x8b"
+                compressed = is_packed(file.read(6))
             self._file = self._unpack() if compressed else path
             with tarfile.open(self._file, "r:") as tar:
                 members = {posixpath.normpath(one.name): one for one in tar if one.isfile() or one.issym()}
@@ -72,15 +69,13 @@ class _Archive:
     def _unpack(self) -> Path:
         self._keep = tempfile.TemporaryDirectory(prefix="pulsar-arm-")
         target = Path(self._keep.name) / "archive.tar"
-        with gzip_ng.GzipNGFile(self.path, "rb") as packed, target.open("wb") as plain:  # type: ignore[no-untyped-call]
-            try:
-                shutil.copyfileobj(packed, plain, 1 << 20)
-            except gzip.BadGzipFile:
-                raise
-            except OSError as error:
-                raise HostError(
-                    f"{self.path} cannot be unpacked into {target.parent}: {error.strerror}."
-                ) from error
+        with self.path.open("rb") as packed, target.open("wb") as plain:
+            for piece in unpacked(packed):
+                try:
+                    plain.write(piece)
+                except OSError as error:
+                    sentence = f"{self.path} cannot be unpacked into {target.parent}: {error.strerror}."
+                    raise HostError(sentence) from error
         return target
 
     def has(self, name: str) -> bool:

@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import cast
+from typing import IO, cast
 
 from pulsar_arm.errors import HostError, InputError, UsageError
 from pulsar_arm.formats.blob import DAMAGED, LayerBlob
@@ -47,38 +47,70 @@ class _Node:
     size: int
 
 
+class Root:
+    """The final tree of an image."""
+
+    def __init__(self, image: Image) -> None:
+        """Lay the layers on each other; InputError for one that is damaged or escapes."""
+        self._image = image
+        self._nodes = dict(sorted(_merge(image).items()))
+
+    def paths(self) -> dict[str, LayerEntry]:
+        """Every path with its entry, hard links as the files they are; no content."""
+        return {path: node.entry for path, node in self._nodes.items()}
+
+    def entries(self) -> Iterator[RootEntry]:
+        """The final tree: folders (parents first), then files with content, hard links, symbolic links.
+
+        Later layers win; whiteouts and opaque folders are applied (layer.md); device nodes and pipes
+        are left out. Content is streamed layer by layer, so memory holds names only. In this order no
+        path ever leads through a symbolic link. InputError for a layer that is damaged.
+        """
+        names: dict[tuple[int, int], list[LayerEntry]] = {}
+        for node in self._nodes.values():
+            if node.entry.kind == "dir":
+                yield RootEntry(node.entry, 0, None)
+            elif node.entry.kind == "file":
+                names.setdefault(node.place, []).append(node.entry)
+        for number, layer in enumerate(self._image.layers):
+            if any(place[0] == number for place in names):
+                with _members(layer) as tar:
+                    for position, member in enumerate(tar):
+                        if same := names.get((number, position)):
+                            content = cast(io.BufferedIOBase, tar.extractfile(member))
+                            yield RootEntry(same[0], member.size, content)
+        for first, *others in names.values():
+            for other in others:
+                yield RootEntry(replace(other, kind="hardlink", link=first.path), 0, None)
+        for node in self._nodes.values():
+            if node.entry.kind == "symlink":
+                yield RootEntry(node.entry, 0, None)
+
+
 def root_paths(image: Image) -> dict[str, LayerEntry]:
-    """Every path of the final tree with its entry, hard links as the files they are; no content."""
-    return {path: node.entry for path, node in _merge(image).items()}
+    """Every path of an image's final tree with its entry (see `Root.paths`)."""
+    return Root(image).paths()
 
 
 def root_entries(image: Image) -> Iterator[RootEntry]:
-    """The final tree: folders (parents first), then files with content, hard links, symbolic links.
+    """The final tree of an image with its content (see `Root.entries`)."""
+    return Root(image).entries()
 
-    Later layers win; whiteouts and opaque folders are applied (layer.md); device nodes and pipes
-    are left out. Content is streamed layer by layer, so memory holds names only. In this order no
-    path ever leads through a symbolic link. InputError for a layer that is damaged or escapes.
-    """
-    nodes = dict(sorted(_merge(image).items()))
-    names: dict[tuple[int, int], list[LayerEntry]] = {}
-    for node in nodes.values():
-        if node.entry.kind == "dir":
-            yield RootEntry(node.entry, 0, None)
-        elif node.entry.kind == "file":
-            names.setdefault(node.place, []).append(node.entry)
-    for number, layer in enumerate(image.layers):
-        if any(place[0] == number for place in names):
-            with _members(layer) as tar:
-                for position, member in enumerate(tar):
-                    if same := names.get((number, position)):
-                        content = cast(io.BufferedIOBase, tar.extractfile(member))
-                        yield RootEntry(same[0], member.size, content)
-    for first, *others in names.values():
-        for other in others:
-            yield RootEntry(replace(other, kind="hardlink", link=first.path), 0, None)
-    for node in nodes.values():
-        if node.entry.kind == "symlink":
-            yield RootEntry(node.entry, 0, None)
+
+def write_root(image: Image, stream: IO[bytes]) -> None:
+    """Write the final tree as one plain tar (POSIX pax), every time the epoch; errors as `root_entries`."""
+    types = {
+        "dir": tarfile.DIRTYPE,
+        "file": tarfile.REGTYPE,
+        "hardlink": tarfile.LNKTYPE,
+        "symlink": tarfile.SYMTYPE,
+    }
+    with tarfile.TarFile(fileobj=stream, mode="w", format=tarfile.PAX_FORMAT, copybufsize=_PIECE) as tar:
+        for item in root_entries(image):
+            member = tarfile.TarInfo(item.entry.path)
+            member.type, member.mode, member.size = types[item.entry.kind], item.entry.mode, item.size
+            member.uid, member.gid, member.linkname = item.entry.uid, item.entry.gid, item.entry.link
+            tar.addfile(member, item.content)
 
 
 def unpack(image: Image, directory: Path) -> None:

@@ -18,8 +18,18 @@ def whole_file(path: Path, *, force: bool = False) -> Iterator[Path]:
     """Yield a file beside `path` to write; it takes the place of `path` when the block ends well.
 
     UsageError when `path` exists and `force` is not given; HostError for a full disk or a place that
-    cannot be written. Whatever happens, no half file is left and the old one stays until the end.
+    cannot be written. Whatever happens, no half file is left and the old one stays until the end. What is
+    no file, such as /dev/null or a pipe, is written to and never replaced.
     """
+    with told(path):
+        special = path.exists() and not path.is_file() and not path.is_dir()
+    if special:
+        with told(path), tempfile.TemporaryDirectory(prefix="pulsar-arm-") as place:
+            file = Path(place, path.name)
+            yield file
+            with file.open("rb") as made, path.open("wb") as device:
+                shutil.copyfileobj(made, device)
+        return
     with _beside(path, force) as temporary:
         file = temporary / path.name
         yield file

@@ -5,14 +5,15 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Self, TypeVar
+from typing import TypeVar
 from urllib.parse import quote
 from zipfile import ZipFile
 
-from pulsar_arm.errors import HostError, InputError, UsageError
+from pulsar_arm.errors import HostError, InputError
+from pulsar_arm.formats.coordinate import Coordinate as Coordinate
 from pulsar_arm.formats.pom import read_versions
 from pulsar_arm.host.cache import Stored, exclusive, stored, write_whole
 from pulsar_arm.host.fetch import download
@@ -21,63 +22,12 @@ from pulsar_arm.host.ranged import Question, RangesRefusedError, ask_remote_zip,
 from pulsar_arm.host.settings import read_settings
 from pulsar_arm.host.web import Client, NotThereError, Patience, shown
 
-_PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+~-]*")
 _SHA1 = re.compile(r"\b[0-9a-f]{40}\b", re.IGNORECASE)
 _T = TypeVar("_T")
 
 
 class NotPublished(HostError):  # noqa: N818 - reads as the answer it is
     """The repository has no such artifact."""
-
-
-@dataclass(frozen=True, slots=True)
-class Coordinate:
-    """The name of one file in a Maven repository."""
-
-    group: str
-    artifact: str
-    version: str
-    extension: str = "jar"
-    """Of the published file: connectors, which are NARs, are published as `jar`."""
-    classifier: str = ""
-
-    def __post_init__(self) -> None:
-        """UsageError for parts that no repository can have, or that would lead out of the cache."""
-        for part in fields(self):
-            value = getattr(self, part.name)
-            wrong = not _PART.fullmatch(value) or (part.name == "group" and ".." in value)
-            if wrong and (value or part.name != "classifier"):
-                raise UsageError(
-                    f"{value!r} is no {part.name} of a Maven coordinate: give group:artifact:version."
-                )
-
-    @classmethod
-    def parse(cls, text: str) -> Self:
-        """Read `group:artifact:version[:extension[:classifier]]`; UsageError for anything else."""
-        parts = text.split(":")
-        if not 3 <= len(parts) <= 5:
-            raise UsageError(
-                f"{text!r} is no Maven coordinate: write group:artifact:version[:extension[:classifier]]."
-            )
-        return cls(*parts)
-
-    def __str__(self) -> str:
-        """As `parse` reads it, and as short as can be."""
-        text = f"{self.group}:{self.artifact}:{self.version}"
-        if self.classifier:
-            return f"{text}:{self.extension}:{self.classifier}"
-        return text if self.extension == "jar" else f"{text}:{self.extension}"
-
-    @property
-    def file(self) -> str:
-        """The file's name."""
-        classifier = f"-{self.classifier}" if self.classifier else ""
-        return f"{self.artifact}-{self.version}{classifier}.{self.extension}"
-
-    @property
-    def path(self) -> str:
-        """Where the file lies below a repository's URL (Maven's default repository layout)."""
-        return f"{self.group.replace('.', '/')}/{self.artifact}/{self.version}/{self.file}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,19 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
-
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    DownloadColumn,
-    TextColumn,
-    TimeRemainingColumn,
-    TransferSpeedColumn,
-)
-from rich.progress import Progress as Bars
 
 Advance = Callable[[int], None]
 
@@ -43,32 +34,38 @@ class Silent:
         yield lambda _count: None
 
 
+class Counted:
+    """Says nothing, but counts for another what all tasks advance."""
+
+    def __init__(self, advance: Advance) -> None:
+        """Tell `advance` of everything."""
+        self._advance = advance
+
+    def note(self, sentence: str) -> None:
+        """Say nothing."""
+
+    @contextmanager
+    def task(self, label: str, total: int | None) -> Iterator[Advance]:
+        """Count."""
+        yield self._advance
+
+
 class Terminal:
     """Notes as lines, tasks as bars with rate and time left; without a terminal, lines only."""
 
-    def __init__(self) -> None:
-        """Write to stderr; rich honours NO_COLOR and finds out whether a terminal is there."""
-        self._console = Console(stderr=True, highlight=False, soft_wrap=True)
-
     def note(self, sentence: str) -> None:
         """Print one line."""
-        self._console.print(sentence, markup=False)
+        print(sentence, file=sys.stderr, flush=True)  # noqa: T201 - the narrative's own place
 
     @contextmanager
     def task(self, label: str, total: int | None) -> Iterator[Advance]:
         """A bar on a terminal, else one line when the step begins."""
-        if not self._console.is_terminal:
+        if not sys.stderr.isatty():
             self.note(label)
             yield lambda _count: None
             return
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(),
-            DownloadColumn(),
-            TransferSpeedColumn(),
-            TimeRemainingColumn(),
-        )
-        with Bars(*columns, console=self._console, transient=True) as bars:
-            row = bars.add_task(label, total=total)
-            yield lambda count: bars.update(row, advance=count)
+        from pulsar_arm.host.bars import bar  # rich takes longer to import than a jar to scan
+
+        with bar(label, total) as advance:
+            yield advance
         self.note(label)

@@ -27,6 +27,12 @@ def scan_json(told: Report) -> dict[str, Any]:
     fields: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,
         "target": inventory.target.name,
+        "runtime": {
+            "libc": inventory.runtime.libc,
+            "version": inventory.runtime.version or None,
+            "page_size": inventory.runtime.page_size or None,
+            "base": inventory.runtime.label or None,
+        },
         "distribution": {
             "kind": distribution.kind,
             "version": distribution.version,

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from lxml import etree
 
+from pulsar_arm.checks import LEVELS, Check
 from pulsar_arm.printable import printable
-from pulsar_arm.verify import LEVELS, Check, Verification
+from pulsar_arm.verify import Verification
 
 
 def render(verification: Verification) -> str:

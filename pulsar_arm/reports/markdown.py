@@ -96,7 +96,8 @@ def _row(alike: Sequence[Finding]) -> str:
     one = alike[0]
     places = [_cell(place) for finding in alike for place in finding.places]
     remedy = _prose(one.remedy) if one.remedy else "none is known"
-    cells = (one.severity, _cell(one.name), _some(places), _prose(one.reason), remedy)
+    what = _cell(one.name) + (f" ({one.row.kind})" if one.row.kind in ("broken", "unfit") else "")
+    cells = (one.severity, what, _some(places), _prose(one.reason), remedy)
     return f"| {' | '.join(cells)} |"
 
 
