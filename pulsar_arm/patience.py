@@ -27,11 +27,6 @@ _STANDALONE = {
 }
 # The bookie inside a standalone server stands on this address and registers with its ZooKeeper.
 _BOOKKEEPER = {"zkServers": "127.0.0.1:2181", "advertisedAddress": "127.0.0.1", "allowLoopback": "true"}
-# AspectJ reads and weaves every class that is loaded, for metrics of ZooKeeper alone: not under this loader.
-_UNWOVEN = (
-    "-Daj.weaving.loadersToSkip=sun.misc.Launcher$AppClassLoader,"
-    "jdk.internal.loader.ClassLoaders$AppClassLoader"
-)
 _SQL_HEAP = "-Xmx1G"
 
 
@@ -48,7 +43,7 @@ class Patience:
     def server(self) -> Mapping[str, str]:
         """The environment of `bin/pulsar standalone`; metadata in ZooKeeper, where tools find them."""
         memory = {"PULSAR_MEM": "-Xms512m -Xmx1g -XX:MaxDirectMemorySize=1g"}
-        quick = {"PULSAR_GC": f"{QUICK} -Xverify:none {_UNWOVEN}"} if self.emulated else {}
+        quick = {"PULSAR_GC": f"{QUICK} -Xverify:none"} if self.emulated else {}
         return {"PULSAR_STANDALONE_USE_ZOOKEEPER": "1", **memory, **quick}
 
     @property

@@ -53,7 +53,7 @@ class Made:
         usual = {
             "standalone": self.server,
             "produce": Told("1 messages successfully produced\n"),
-            "consume": Told("content:hello-from-pulsar-arm\n"),
+            "consume": Told("Subscribed to topic on x\ncontent:hello-from-pulsar-arm\n"),
             "bookiesanity": Told("Bookie sanity test succeeded\n"),
             "sql-worker": Told("======== SERVER STARTED ========\n", None),
             "select 1": Told("[1]\n"),

@@ -77,7 +77,7 @@ def test_the_server_starts_and_does_what_it_is_for(verified: dict[str, Any]) -> 
 
 
 @pytest.fixture(scope="module")
-def place(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
+def machine(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
     image = read_image(archive, AARCH64)
     root = tmp_path_factory.mktemp("image") / "root"
     unpack(image, root)
@@ -87,22 +87,22 @@ def place(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[M
         yield opened
 
 
-def test_programs_run_as_user_10000_on_aarch64(place: Machine) -> None:
-    told = run(place, ("bash", "-c", "id -u; id -g; uname -m"), 60)
+def test_programs_run_as_user_10000_on_aarch64(machine: Machine) -> None:
+    told = run(machine, ("bash", "-c", "id -u; id -g; uname -m"), 60)
     assert told.lines == ["10000", "0", "aarch64"]
 
 
-def test_the_container_scripts_change_the_configuration(place: Machine) -> None:
+def test_the_container_scripts_change_the_configuration(machine: Machine) -> None:
     applied = run(
-        place,
+        machine,
         ("bin/apply-config-from-env.py", "conf/standalone.conf"),
         120,
         {"zooKeeperSessionTimeoutMillis": "300000", "PULSAR_PREFIX_zkTimeout": "60000"},
     )
     assert applied.status == 0, applied.lines
     words = ("bin/gen-yml-from-env.py", "conf/functions_worker.yml")
-    written = run(place, words, 120, {"PF_zooKeeperOperationTimeoutSeconds": "300"})
+    written = run(machine, words, 120, {"PF_zooKeeperOperationTimeoutSeconds": "300"})
     assert written.status == 0, written.lines
-    lines = run(place, ("cat", "conf/standalone.conf", "conf/functions_worker.yml"), 60).lines
+    lines = run(machine, ("cat", "conf/standalone.conf", "conf/functions_worker.yml"), 60).lines
     assert {"zkTimeout=60000", "zooKeeperSessionTimeoutMillis=300000"} <= set(lines)
     assert "zooKeeperOperationTimeoutSeconds: 300" in lines
