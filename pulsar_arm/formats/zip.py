@@ -1,7 +1,7 @@
 """Read zip files and jars: what they hold, the head of an entry, or all of it.
 
 Python's zipfile makes an object of every entry. Nine tenths of a release are classes that nobody asks for,
-and their objects cost as much time as unpacking the release (measured: docs/design.md, "Speed").
+and their objects cost as much time as unpacking the release (measured on 2.6.0).
 """
 
 from __future__ import annotations
