@@ -27,6 +27,15 @@ _STANDALONE = {
 }
 # The bookie inside a standalone server stands on this address and registers with its ZooKeeper.
 _BOOKKEEPER = {"zkServers": "127.0.0.1:2181", "advertisedAddress": "127.0.0.1", "allowLoopback": "true"}
+# BookKeeper's own client allows a bookie 5 s for an entry.
+_SLOW_BOOKIE = {
+    "zkTimeout": "60000",
+    "addEntryTimeoutSec": _SECONDS,
+    "readEntryTimeoutSec": _SECONDS,
+    "addEntryQuorumTimeoutSec": _SECONDS,
+    "readTimeout": _SECONDS,
+    "clientConnectTimeoutMillis": "60000",
+}
 _SQL_HEAP = "-Xmx1G"
 
 
@@ -73,7 +82,7 @@ class Patience:
     def bookkeeper(self, text: str, name: str = "") -> str:
         """`conf/bookkeeper.conf` for a tool that asks the bookie, called `name`, of a standalone server."""
         named = {"bookieId": name} if name else {}
-        return _properties(text, _BOOKKEEPER | named | ({"zkTimeout": "60000"} if self.emulated else {}))
+        return _properties(text, _BOOKKEEPER | named | (_SLOW_BOOKIE if self.emulated else {}))
 
     def sql(self, text: str) -> str:
         """The SQL worker's `jvm.config` with a heap that every machine has."""
