@@ -36,6 +36,8 @@ printf %s "$2" > "$folder/pulsar_arm/inside/probe.py"
 shift 2
 PYTHONPATH=$folder PYTHONDONTWRITEBYTECODE=1 python3 -m pulsar_arm.inside.probe "$@"
 """
+_NO_CALL = "Function not implemented"
+"""What strerror says of ENOSYS: qemu-user has no io_uring, which says nothing of the library."""
 _LINE = re.compile(r"@(begin|passed|failed) (\S+) ?(.*)")
 
 
@@ -86,6 +88,8 @@ def _check(name: str, works: bool, words: str, gap: Gap | None) -> Check:
     outcome: Outcome = "passed" if works else "failed"
     if not works and gap and gap.severity not in BLOCKING:
         outcome = "tolerated"
+    elif not works and _NO_CALL in words:
+        outcome, words = "skipped", f"the kernel here, or its emulator, lacks a system call: {words}"
     reason = f"; {gap.reason}" if gap and not works else ""
     subject = name.replace("codec:", "codec ").replace("requirements:", "")
     return Check("probe", subject, outcome, f"{words}{reason}")

@@ -99,6 +99,15 @@ def test_a_library_that_fails_without_a_gap_is_a_failure(tmp_path: Path) -> None
     assert probed(machine, tmp_path, inventory("jna"))["jna"].outcome == "failed"
 
 
+def test_a_system_call_that_is_missing_here_says_nothing_of_the_library(tmp_path: Path) -> None:
+    """As io_uring under qemu-user: Pulsar 4.0.8's library for it, tried there."""
+    said = "failed to create io_uring ring fd: Function not implemented"
+    machine = Replay([(f"@begin jna\n@failed jna {said}\n{CODECS}", 0)])
+    check = probed(machine, tmp_path, inventory("jna"))["jna"]
+    assert check.outcome == "skipped"
+    assert said in check.evidence
+
+
 def test_a_library_that_kills_the_jvm_is_named_and_the_rest_is_tried_in_another(tmp_path: Path) -> None:
     died = "@begin jna\n@passed jna called\n@begin rocksdbjni\n# SIGSEGV (0xb) at pc=0x00\n"
     machine = Replay([(died, -11), (CODECS, 0)])
