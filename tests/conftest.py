@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,9 @@ if examples := os.environ.get("FUZZ_EXAMPLES"):
     every = list(HealthCheck)
     settings.register_profile("fuzz", max_examples=int(examples), deadline=None, suppress_health_check=every)
     settings.load_profile("fuzz")
+
+# Programs started below `&` and nohup are deaf to Ctrl-C, and so would be all that tests interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 __all__ = ["images", "own_builder", "place", "ported"]
 

@@ -234,6 +234,7 @@ NO_PLUGIN = '[ "$1" = buildx ] && exit 1\n'
             r"no Docker Engine answers \(is it running\?\): start one",
         ),
         (NO_PLUGIN + "echo broken", "no Docker Engine answers"),
+        ('[ "$2" = inspect ] && echo "Driver:"; exit 0', "no Docker Engine answers"),
         (NO_PLUGIN + f"echo '{SERVER % ('20.10', '1.38', 'Engine')}'", "Engine has no BuildKit"),
         (
             NO_PLUGIN + f"echo '{SERVER % ('20.10', '1.41', 'Podman Engine')}'",

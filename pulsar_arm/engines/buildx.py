@@ -105,7 +105,8 @@ def _find_builder() -> _Builder:
         raise HostError(f"docker is not installed: as root, run `{_DOCKER}`.")
     plugin = run(["docker", "buildx", "version"], timeout=_SECONDS, ok=None).returncode == 0
     told = _inspect() if plugin else {}
-    if plugin and told.get("Driver", "docker") != "docker":
+    # Without its engine the default builder has a driver without a name.
+    if plugin and (told.get("Driver") or "docker") != "docker":
         return _Builder(("docker", "buildx", "build"), True, _listed(told))
     version = run(["docker", "version", "--format", "{{json .}}"], timeout=_SECONDS, ok=None)
     try:
