@@ -56,7 +56,7 @@ def test_the_network_is_loopback_alone(place: Machine) -> None:
 
 
 def test_what_takes_too_long_is_stopped_with_all_it_started(place: Machine) -> None:
-    finished = run(place, ("sh", "-c", "echo begun; sleep 4245 & sleep 4246"), 2)
+    finished = run(place, ("sh", "-c", "echo begun; sleep 4245 & sleep 4246"), 8)
     assert (finished.status, finished.lines) == (None, ["begun"])
     seen = run(place, ("sh", "-c", "cat /proc/[0-9]*/cmdline"), 60)
     assert "4245" not in "".join(seen.lines)

@@ -74,7 +74,7 @@ def test_a_program_that_is_not_there_is_said(place: Machine) -> None:
 
 
 def test_what_takes_too_long_is_stopped_with_all_it_started(place: Machine) -> None:
-    finished = run(place, ("sh", "-c", "echo begun; sleep 4242 & sleep 4243"), 1)
+    finished = run(place, ("sh", "-c", "echo begun; sleep 4242 & sleep 4243"), 8)
     assert (finished.status, finished.lines) == (None, ["begun"])
     assert not alive("4242")
     assert not alive("4243")
