@@ -50,7 +50,7 @@ def boot(archive: Path) -> dict[str, Any]:
         stdout=subprocess.PIPE,
         text=True,
         check=False,
-        timeout=1500,
+        timeout=2100,
     )
     told: dict[str, Any] = json.loads(done.stdout)
     assert done.returncode == (0 if told["passed"] else 1)
